@@ -1,0 +1,93 @@
+"""What became of one run: its states, its error and its attempts, for a failure text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from ..timeline import Run
+from .evidence import Evidence
+from .matching import error_text
+from .texts import aligned, run_text, seconds, show
+
+__all__ = ["advice", "cause_of", "retries_of", "unmet"]
+
+__tracebackhide__ = True
+
+_TRACEBACK_LINES = 3
+
+
+def unmet(
+    run: Run, evidence: Evidence, *, goal: str, reason: str, hints: Sequence[str] = ()
+) -> AssertionError:  # fmt: skip
+    """The failure of a run that did not do what was expected of it, with its story and what may help."""
+    lines = [f"expected {run_text(run)} to {goal}", f"but {reason}", *_story(run, evidence)]
+    return AssertionError("\n".join([*lines, *(hints or advice(run, evidence))]))
+
+
+def _story(run: Run, evidence: Evidence) -> list[str]:
+    """States with virtual times, the error with the end of its traceback, attempts with their delays."""
+    sections = (("states", _states(run, evidence)), ("error", _error(run)), ("attempts", _attempts(run, evidence)))
+    lines = []
+    for title, section in sections:
+        lines += [f"{title if place == 0 else '':10}{line}" for place, line in enumerate(section)]
+    return [f"    {line}".rstrip() for line in lines]
+
+
+def _states(run: Run, evidence: Evidence) -> list[str]:
+    """One line for each instant."""
+    moments = groupby(run.states, key=lambda state: state.at)
+    return [f"{evidence.offset(at)}  {' '.join(states)}" for at, states in moments if at is not None]
+
+
+def _error(run: Run) -> list[str]:
+    if run.error is None:
+        return []
+    text = error_text(run.error)
+    trace = [line for line in (run.traceback or "").splitlines() if line.strip() and line.strip() != text]
+    return [*text.splitlines(), *trace[-_TRACEBACK_LINES:]]
+
+
+def _attempts(run: Run, evidence: Evidence) -> list[str]:
+    """One line for each; none for a single one, of which the states say all."""
+    attempts, delays = run.attempts, iter(run.retry_delays)
+    if len(attempts) < 2:
+        return []
+    rows = []
+    for attempt in attempts:
+        error = "" if attempt.error is None else show(cause_of(attempt.error))
+        delay = next(delays, None) if attempt.outcome == "RETRY" else None
+        where = f"on {attempt.worker}{', redelivered' * attempt.redelivered}" if attempt.worker else ""
+        waited = "" if delay is None else f"again after {seconds(delay)}"
+        when, outcome = evidence.offset(attempt.started_at), attempt.outcome or "never ended"
+        rows.append([str(attempt.number), when, outcome, error, waited, where])
+    return aligned(_without_empty_columns(rows))
+
+
+def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
+    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows)]
+    return [[row[place] for place in kept] for row in rows]
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The exception behind Celery's ``Retry``, which carries it as ``exc``; any other is its own cause."""
+    cause = getattr(error, "exc", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def retries_of(run: Run) -> list[BaseException | None]:
+    """Why each retry was asked for."""
+    retried = (attempt.error for attempt in run.attempts if attempt.outcome == "RETRY")
+    return [None if error is None else cause_of(error) for error in retried]
+
+
+def advice(run: Run, evidence: Evidence) -> list[str]:
+    """What to do about a run that has not come to its end."""
+    if run.finished:
+        return []
+    if run.eta is not None and run.eta > evidence.now and run.state in {"PENDING", "RECEIVED", "RETRY"}:
+        due = f"it is due at {evidence.offset(run.eta)} and it is {evidence.offset(evidence.now)} now"
+        return [f"hint: {due}: call harness.clock.advance(), or harness.settle()"]
+    if run.state == "PENDING":
+        return ["hint: nothing has driven it yet: call harness.drain() or harness.settle()"]
+    return ["hint: it has not come to its end: call harness.drain() or harness.settle()"]

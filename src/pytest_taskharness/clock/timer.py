@@ -1,0 +1,91 @@
+"""Celery's worker timer on the virtual clock: no thread, no tick; somebody asks what is due."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+from kombu.asynchronous.timer import Timer as KombuTimer
+
+from .real import Real, plain
+from .virtual import VirtualTime
+
+__all__ = ["Due", "SteppedTimer"]
+
+
+@dataclass(order=True)
+class Due:
+    """An entry and the instant at which it is due; ties run first in, first out."""
+
+    at: datetime
+    seq: int
+    entry: Any = field(compare=False)
+
+
+class SteppedTimer(KombuTimer):  # type: ignore[misc]
+    """A drop-in for Celery's ``worker_timer`` seam.
+
+    kombu's timer reads ``monotonic`` through default arguments, so no patch can reach it, and breaks ties by object
+    address.  This one keeps instants of the virtual clock, and takes an eta from the request itself, exact to the
+    microsecond.
+    """
+
+    def __init__(self, *args: Any, time: VirtualTime, **kwargs: Any) -> None:
+        """Be made by Celery's Timer bootstep."""
+        kwargs.pop("on_tick", None)
+        super().__init__(*args, **kwargs)
+        self._time = time
+        self._counter = 0
+        self.entries: list[Due] = []
+
+    def call_at(
+        self, eta: Any, fun: Callable[..., Any], args: Any = (), kwargs: Any = None, priority: int = 0
+    ) -> Any:  # fmt: skip
+        """Schedule ``fun``; the eta of a request that is held wins over the float that Celery made of it."""
+        request_eta = getattr(args[0], "eta", None) if args else None
+        return self.enter_at(self.Entry(fun, args, kwargs), request_eta or eta, priority)
+
+    def enter_at(self, entry: Any, eta: Any = None, priority: int = 0, time: Any = None) -> Any:
+        """Schedule an entry at a datetime, or at an instant of the real monotonic clock."""
+        if eta is None:
+            return self._push(entry, self._time.now)
+        if isinstance(eta, datetime):
+            return self._push(entry, plain(eta))
+        return self.enter_after(eta - Real.monotonic(), entry)
+
+    def enter_after(self, secs: float, entry: Any, priority: int = 0, time: Any = None) -> Any:
+        """Schedule an entry after so many virtual seconds, rounded up to a microsecond so that it never is early."""
+        # What float arithmetic leaves behind (a nanosecond) must not cost a microsecond.
+        microseconds = max(0, ceil(float(secs) * 1_000_000 - 1e-3))
+        return self._push(entry, self._time.now + timedelta(microseconds=microseconds))
+
+    def _push(self, entry: Any, at: datetime) -> Any:
+        self._counter += 1
+        heapq.heappush(self.entries, Due(at, self._counter, entry))
+        return entry
+
+    def peek(self) -> Due | None:
+        """The next live entry, due or not."""
+        while self.entries and self.entries[0].entry.canceled:
+            heapq.heappop(self.entries)
+        return self.entries[0] if self.entries else None
+
+    def pop(self) -> Due:
+        """Take the next entry off."""
+        return heapq.heappop(self.entries)
+
+    def pending(self) -> list[Due]:
+        """All live entries, soonest first."""
+        return sorted(due for due in self.entries if not due.entry.canceled)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.entries.clear()
+
+    def __len__(self) -> int:
+        """How many entries there are, cancelled ones included."""
+        return len(self.entries)

@@ -1,0 +1,130 @@
+"""The virtual clock: what time it is, and the public handle to move it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from ..errors import TimeTravelError
+from .freezer import Freezer
+from .real import plain
+
+__all__ = ["Clock", "VirtualTime"]
+
+ReportT = TypeVar("ReportT")
+
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
+_TAKES = f"It takes {', '.join(_UNITS[:-1])} and {_UNITS[-1]}, each a number."
+
+
+class VirtualTime:
+    """The time of one world, backed by the process's frozen clock."""
+
+    def __init__(self, start: datetime | None = None, *, library: str | None = None) -> None:
+        """Freeze the process, or share the clock of a test that has frozen it."""
+        self.freezer = Freezer(start, library=library)
+        self.start = self.now
+        #: Called with (from, to) after each move.
+        self.on_move: Callable[[datetime, datetime], object] = lambda before, after: None
+
+    @property
+    def now(self) -> datetime:
+        """The current instant (aware, UTC)."""
+        return self.freezer.now()
+
+    def monotonic(self) -> float:
+        """Virtual seconds since the start: what the named monotonic readers of Celery and kombu get."""
+        return (self.now - self.start).total_seconds()
+
+    def move_to(self, moment: datetime) -> None:
+        """Jump forward; a moment that is already past is no move."""
+        before = self.now
+        if moment > before:
+            self.freezer.shift(moment - before)
+            self.on_move(before, moment)
+
+    def close(self) -> None:
+        """Give the process its clock back."""
+        self.freezer.close()
+
+
+class Clock(Generic[ReportT]):
+    """The handle that users hold as ``harness.clock``.
+
+    The clock stands still from the moment the harness opens, and moves only by driving.  Both verbs run every item
+    at its own due instant, items that are scheduled on the way included.
+    """
+
+    def __init__(self, time: VirtualTime, run_until: Callable[[datetime], ReportT]) -> None:
+        """Wire the clock to what runs the world."""
+        self._time = time
+        self._run_until = run_until
+
+    @property
+    def now(self) -> datetime:
+        """The current virtual instant, aware, in UTC."""
+        return self._time.now
+
+    def advance(self, **delta: float) -> ReportT:
+        """Let virtual time pass: ``clock.advance(hours=1, minutes=30)``.
+
+        Args:
+            delta: What ``datetime.timedelta`` takes by name: weeks, days, hours, minutes, seconds, …
+
+        Raises:
+            TimeTravelError: The sum is negative, or a name is not one of ``timedelta``'s.
+            RunBudgetExceeded: Work at one instant never ends.
+        """
+        step = _timedelta(delta, after=self.now)
+        if step < timedelta(0):
+            raise TimeTravelError(
+                f"clock.advance({_written(delta)}) would move the clock back by {-step}. Virtual time only moves "
+                "forward; start a test earlier with @pytest.mark.taskharness(start=…)."
+            )
+        return self._run_until(self.now + step)
+
+    def advance_to(self, moment: datetime) -> ReportT:
+        """Let virtual time pass until ``moment`` (aware).
+
+        Raises:
+            TimeTravelError: ``moment`` is before :attr:`now`, naive, or not a ``datetime``.
+            RunBudgetExceeded: Work at one instant never ends.
+        """
+        if not isinstance(moment, datetime):
+            raise TimeTravelError(f"clock.advance_to() takes an aware datetime; given: {moment!r}")
+        if moment.tzinfo is None:
+            raise TimeTravelError(
+                f"clock.advance_to() takes an aware datetime; {moment!r} is naive. Give it a zone, for instance "
+                "moment.replace(tzinfo=timezone.utc)."
+            )
+        if moment < self.now:
+            raise TimeTravelError(
+                f"clock.advance_to({moment.isoformat()}) would move the clock back by {self.now - moment}: it is "
+                f"{self.now.isoformat()} now, and virtual time only moves forward."
+            )
+        return self._run_until(plain(moment))
+
+    def __repr__(self) -> str:
+        """As ``<Clock 2030-01-01T00:00:00+00:00>``."""
+        return f"<Clock {self.now.isoformat()}>"
+
+
+def _timedelta(delta: dict[str, float], *, after: datetime) -> timedelta:
+    """The timedelta that these names make; adding it to ``after`` works too."""
+    for name in delta:
+        if name not in _UNITS:
+            near = difflib.get_close_matches(name, _UNITS, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise TimeTravelError(f"clock.advance({_written(delta)}): {name!r} is no unit of time.{meant} {_TAKES}")
+    try:
+        step = timedelta(**delta)
+        after + step
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TimeTravelError(f"clock.advance({_written(delta)}): {error}. {_TAKES}") from None
+    return step
+
+
+def _written(delta: dict[str, float]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in delta.items())

@@ -1,0 +1,82 @@
+"""Every error that this package raises on purpose.
+
+All of them derive from :class:`TaskHarnessError`.  A message says what was expected, what was found instead and
+how to mend it; none of them needs the documentation open beside it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AmbiguousRun",
+    "ConfigurationError",
+    "Deadlock",
+    "FidelityError",
+    "HarnessClosed",
+    "LeftoverWork",
+    "LossyRoundTrip",
+    "NoSuchRun",
+    "RunBudgetExceeded",
+    "TaskHarnessError",
+    "TimeTravelError",
+    "UnserializableValue",
+]
+
+
+class TaskHarnessError(Exception):
+    """The base class of all errors of this package."""
+
+
+class ConfigurationError(TaskHarnessError):
+    """The harness cannot be set up as asked: an unknown mode, a missing app, an app path that does not import.
+
+    Under pytest it is shown as a ``pytest.UsageError`` with the same text.
+    """
+
+
+class FidelityError(TaskHarnessError):
+    """The chosen mode cannot represent what was asked; the message names a mode that can."""
+
+
+class Deadlock(TaskHarnessError):
+    """Something waits, and nothing can happen any more: no message can be delivered and no timer is set.
+
+    The message lists who waits for what, where each unfinished task stands, and which queue has no consumer.
+    """
+
+
+class RunBudgetExceeded(TaskHarnessError):
+    """More task runs, or more virtual time, than the budget allows: an endless retry, usually.
+
+    The message prints the chain of the task that used the budget up.
+    """
+
+
+class AmbiguousRun(TaskHarnessError):
+    """``run_of()`` found more than one run; the message lists them all."""
+
+
+class NoSuchRun(TaskHarnessError, LookupError):
+    """``run_of()`` found no run; the message lists what was published instead."""
+
+
+class TimeTravelError(TaskHarnessError, ValueError):
+    """The virtual clock was asked to go backwards, or to somewhere that is not a time."""
+
+
+class HarnessClosed(TaskHarnessError):
+    """A verb was called on a harness that is already closed."""
+
+
+class LeftoverWork(TaskHarnessError, AssertionError):
+    """A test with ``strict_leftovers`` ended with messages, deliveries or timers still pending."""
+
+
+class UnserializableValue(TaskHarnessError):
+    """An argument or a result that the task's serializer cannot encode; the message has the path inside it.
+
+    Where Celery would raise ``kombu.exceptions.EncodeError``, so is this one.
+    """
+
+
+class LossyRoundTrip(UserWarning):
+    """A value that changed on its way through the serializer: a tuple that became a list, an int key a str."""

@@ -1,0 +1,87 @@
+"""Pytest's side: options, marker, header, modes, reports.  Imports nothing heavy, and nothing of Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from . import fixtures
+from .config import MARKER, TIMELINE_CHOICES, Settings, read_marker, read_settings
+from .errors import ConfigurationError
+from .fixtures import OPEN, SETTINGS
+from .modes import MODES
+
+__all__: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, each with its ini twin."""
+    group = parser.getgroup("taskharness", "pytest-taskharness: Celery's own worker, stepped under a virtual clock")
+    group.addoption(
+        "--taskharness-mode", action="append", metavar="MODE,…",
+        help=f"run tests that use the harness in these modes: {', '.join(MODES)}, or all (repeatable)",
+    )  # fmt: skip
+    group.addoption("--taskharness-app", metavar="PATH", help="the Celery app, as `celery -A` takes it: shop.tasks:app")
+    group.addoption("--taskharness-seed", metavar="N", help="makes what is random repeatable (default: 0)")
+    group.addoption(
+        "--taskharness-timeline", metavar="WHEN",
+        help=f"when a report shows the timeline of a test: {', '.join(TIMELINE_CHOICES)} (default: failed)",
+    )  # fmt: skip
+    parser.addini("taskharness_mode", "modes, as --taskharness-mode", type="args", default=[])
+    parser.addini("taskharness_app", "the Celery app, as --taskharness-app", default="")
+    parser.addini("taskharness_seed", "as --taskharness-seed", default="")
+    parser.addini("taskharness_timeline", "as --taskharness-timeline", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Resolve the settings once; a wrong one ends the run before it begins."""
+    config.addinivalue_line("markers", MARKER)
+    config.pluginmanager.register(fixtures, "taskharness-fixtures")
+    try:
+        config.stash[SETTINGS] = read_settings(config.getoption, config.getini)
+    except ConfigurationError as error:
+        raise pytest.UsageError(f"taskharness: {error}") from None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """What is in force, and where each value came from."""
+    settings: Settings = config.stash[SETTINGS]
+    chosen = f"{','.join(settings.modes.value)} ({settings.modes.source})"
+    app = settings.app if settings.app.value else "the taskharness_app fixture"
+    clock = "time-machine (installed)" if find_spec("time_machine") else "freezegun (default)"
+    return f"taskharness: mode {chosen}, app {app}, server none, clock {clock}, seed {settings.seed}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat a test for each mode and each seed, where there is more than one."""
+    wanted = {"_taskharness_mode", "_taskharness_seed"}.intersection(metafunc.fixturenames)
+    if not wanted:
+        return
+    try:
+        marker = read_marker((mark.args, mark.kwargs) for mark in metafunc.definition.iter_markers("taskharness"))
+    except ConfigurationError as error:
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+    settings = metafunc.config.stash[SETTINGS]
+    cases = {
+        "_taskharness_mode": marker.modes or settings.modes.value,
+        "_taskharness_seed": marker.seeds or (settings.seed.value,),
+    }
+    for name in sorted(wanted):
+        if len(cases[name]) > 1:
+            metafunc.parametrize(name, cases[name], indirect=True, ids=str)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Put the timeline of an open harness into the report, where xdist carries it along."""
+    report = yield
+    harnesses = item.stash.get(OPEN, [])
+    when = item.config.stash[SETTINGS].timeline.value
+    if harnesses and report.when == "call" and (when == "always" or (when == "failed" and report.failed)):
+        from .report.section import section
+
+        report.sections.extend(section(harness) for harness in harnesses)
+    return report

@@ -1,0 +1,169 @@
+"""The recorder of one harness."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from kombu.exceptions import EncodeError, OperationalError
+from kombu.serialization import dumps, loads
+
+from ..clock.virtual import VirtualTime
+from ..errors import LossyRoundTrip
+from ..timeline import Event, Timeline
+from .callsite import call_site
+from .errbacks import recording_errbacks
+from .lossy import differences
+from .publishing import describe_publish, snapshot
+from .unserializable import unserializable
+
+__all__ = ["Recorder"]
+
+#: States that Celery's own machinery stores; any other comes from ``update_state``.
+BUILT_IN_STATES = frozenset({"PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "REVOKED", "RETRY", "REJECTED"})
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class Recorder:
+    """Appends to a timeline what one app does."""
+
+    def __init__(self, timeline: Timeline, time: VirtualTime) -> None:
+        """Record on this timeline, by this clock."""
+        self.timeline = timeline
+        self._time = time
+        #: In eager mode nothing else shows that a value is not what a worker would get: warn.
+        self.warns_of_loss = False
+        #: Called before anything is published or stored.
+        self.before_effect: Callable[[], object] = lambda: None
+        #: Called with each publish event, after the broker has the message.
+        self.on_published: Callable[[Event], object] = lambda event: None
+        time.on_move = self._jumped
+
+    def record(
+        self, kind: str, *, task: str | None = None, id: str | None = None, worker: str | None = None, **detail: Any
+    ) -> Event:  # fmt: skip
+        """Write down one event, now."""
+        return self.timeline.record(kind, self._time.now, task=task, id=id, worker=worker, **detail)
+
+    def _jumped(self, before: Any, after: Any) -> None:
+        last = self.timeline.events[-1] if self.timeline.events else None
+        if last is not None and last.kind == "clock jump":
+            last.at = last.detail["to"] = after
+        else:
+            self.timeline.record("clock jump", after, to=after)
+
+    # -- publishing
+
+    def wrap_amqp(self, amqp: Any) -> None:
+        """Record each message that this ``app.amqp`` sends."""
+        send = amqp.send_task_message
+
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            self.before_effect()
+            try:
+                sent = send(producer, name, message, **options)
+            except EncodeError as error:
+                raise self.unserializable(amqp.app, name, message, options, error) from error
+            except OperationalError as error:
+                if isinstance(error.__cause__ or error, EncodeError):
+                    raise
+                self._published(amqp, name, message, options, unknown=True)
+                raise
+            published = self._published(amqp, name, message, options)
+            if self.warns_of_loss:
+                self._warn_of_lost_arguments(amqp.app, name, published, options)
+            self.on_published(published)
+            return sent
+
+        amqp.send_task_message = send_task_message
+
+    def _published(self, amqp: Any, name: str, message: Any, options: dict[str, Any], **extra: Any) -> Event:
+        task_id = message.headers.get("id") or message.body["id"]
+        earlier = self.timeline.of(task_id)
+        detail = describe_publish(
+            name, message, options=options, default_queue=amqp.app.conf.task_default_queue, earlier=earlier
+        )
+        return self.record("publish", task=name, id=task_id, **detail, **extra)
+
+    def unserializable(
+        self, app: Any, name: str, message: Any, options: dict[str, Any], error: Exception
+    ) -> Exception:  # fmt: skip
+        """The error for a message whose arguments the serializer refused."""
+        serializer = options.get("serializer") or app.conf.task_serializer
+        body = message.body
+        args, kwargs = (body[0], body[1]) if isinstance(body, tuple) else (body["args"], body["kwargs"])
+        value = {"args": list(args), "kwargs": dict(kwargs)}
+        subject = f"{name}()"
+        return unserializable(
+            subject, value, serializer=serializer, encode=lambda part: dumps(part, serializer), error=error
+        )
+
+    def _warn_of_lost_arguments(self, app: Any, name: str, published: Event, options: dict[str, Any]) -> None:
+        sent = {"args": list(published.detail["args"]), "kwargs": published.detail["kwargs"]}
+        content_type, encoding, body = dumps(sent, options.get("serializer") or app.conf.task_serializer)
+        received = loads(body, content_type, encoding, accept=[content_type])
+        lost = [found for part in sent for found in differences(sent[part], received[part], part)]
+        _warn(f"the arguments of {name}", lost)
+
+    # -- storing
+
+    def wrap_backend(self, backend: Any) -> None:
+        """Record each state that is stored through this result backend, and each errback that it calls inline."""
+        store, encode = backend.store_result, backend.encode
+
+        def store_result(
+            task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
+        ) -> Any:  # fmt: skip
+            self.before_effect()
+            stored = store(task_id, result, state, traceback, request=request, **kwargs)
+            self._stored(backend, task_id, result, state=state, traceback=traceback, request=request)
+            return stored
+
+        def encode_or_explain(data: Any) -> Any:
+            try:
+                return encode(data)
+            except EncodeError as error:
+                raise self._unserializable_result(backend, encode, data, error) from error
+
+        backend.store_result = store_result
+        backend.encode = encode_or_explain
+        backend._call_task_errbacks = recording_errbacks(backend, self)
+
+    def _stored(
+        self, backend: Any, task_id: str, result: Any, *, state: str, traceback: Any, request: Any
+    ) -> None:  # fmt: skip
+        detail: dict[str, Any] = {"state": state}
+        if isinstance(result, BaseException):
+            detail |= {"error": result, "traceback": traceback}
+        elif state == "SUCCESS":
+            detail["result"] = self._as_read(backend, result)
+        elif state not in BUILT_IN_STATES:
+            detail["meta"] = self._as_read(backend, result)
+        task = getattr(request, "task", None)
+        self.record("store", task=task if isinstance(task, str) else None, id=task_id, **detail)
+
+    def _as_read(self, backend: Any, value: Any) -> Any:
+        """What somebody who asks the backend gets: a tuple comes back as a list."""
+        if isinstance(value, _SCALARS):
+            return value
+        read = snapshot(backend.decode(backend.encode(backend.prepare_value(value))))
+        if self.warns_of_loss:
+            _warn("the result", list(differences(value, read, "result")))
+        return read
+
+    def _unserializable_result(self, backend: Any, encode: Any, data: Any, error: Exception) -> Exception:
+        subject, value = "The result", data
+        if isinstance(data, dict) and "result" in data:
+            subject, value = f"The {data.get('status', 'stored')} result of {data.get('task_id')}", {
+                "result": data["result"]
+            }  # fmt: skip
+        return unserializable(subject, value, serializer=backend.serializer, encode=encode, error=error)
+
+
+def _warn(subject: str, lost: list[str]) -> None:
+    if lost:
+        text = f"{subject} changed on the way through the serializer: {'; '.join(lost)}"
+        site = call_site()
+        where = (site.file, site.line) if site else (__file__, 0)
+        warnings.warn_explicit(LossyRoundTrip(text), None, *where)

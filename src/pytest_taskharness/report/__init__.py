@@ -1,0 +1,1 @@
+"""What people read: the timeline of a test in its report."""

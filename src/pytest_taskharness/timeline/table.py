@@ -1,0 +1,99 @@
+"""A timeline as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from .events import Event, short_id
+
+__all__ = ["arguments", "call", "offset", "render"]
+
+
+def offset(start: datetime, at: datetime) -> str:
+    """Virtual time since the start, as ``t+60.000s``; whole milliseconds unless it is finer than that."""
+    seconds = (at - start).total_seconds()
+    text = f"{seconds:.6f}" if round(seconds, 3) != seconds else f"{seconds:.3f}"
+    return f"t{'+' if seconds >= 0 else ''}{text}s"
+
+
+def arguments(detail: Any) -> str:
+    """The arguments as they may be shown: Celery's own reprs where the publisher hid the values."""
+    parts = [_unbracketed(str(detail.get("argsrepr") or "()")), str(detail.get("kwargsrepr") or "{}")]
+    return ", ".join(part for part in parts if part and part != "{}")
+
+
+def _unbracketed(text: str) -> str:
+    """The items of a tuple's or a list's repr; any other text as it is."""
+    return text[1:-1].removesuffix(",") if f"{text[:1]}{text[-1:]}" in {"()", "[]"} else text
+
+
+def call(event: Event) -> str:
+    """A task call, as ``shop.tasks.charge(42, {'amount': 9})``."""
+    return f"{event.task}({arguments(event.detail)})"
+
+
+def render(start: datetime, events: Iterable[Event]) -> str:
+    """One line for each event, columns aligned."""
+    remarks = _Remarks(start)
+    rows = [(offset(start, event.at), event.kind, _subject(event), remarks.on(event)) for event in events]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    *cells, remark = row
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    # The repr of an error may have lines of its own (pydantic's has).
+    return "  ".join([*padded, " ".join(map(str.strip, remark.splitlines()))]).rstrip()
+
+
+def _subject(event: Event) -> str:
+    return " ".join(filter(None, [event.task, short_id(event.id)]))
+
+
+class _Remarks:
+    """The last column: what is worth saying about each kind of event."""
+
+    def __init__(self, start: datetime) -> None:
+        self.origin = start
+
+    def on(self, event: Event) -> str:
+        say = getattr(self, "_" + event.kind.replace(" ", "_"), _note)
+        worker = f"on {event.worker}" if event.worker else ""
+        return " ".join(filter(None, [worker, say(event)]))
+
+    def _publish(self, event: Event) -> str:
+        detail = event.detail
+        parts = [
+            f"({arguments(detail)})",
+            f"queue={detail.get('queue')!r}",
+            f"retry {detail['retries']}" if detail.get("retries") else "",
+            f"eta {offset(self.origin, detail['eta'])}" if detail.get("eta") else "",
+            f"at {detail['call_site']}" if detail.get("call_site") else "",
+        ]
+        return " ".join(filter(None, parts))
+
+    def _deliver(self, event: Event) -> str:
+        return f"from {event.detail.get('queue')!r}" + (" redelivered" if event.detail.get("redelivered") else "")
+
+    def _store(self, event: Event) -> str:
+        meta = event.detail.get("meta")
+        return f"{event.detail.get('state')}" + (f" {meta!r}" if meta is not None else "")
+
+    def _finish(self, event: Event) -> str:
+        error = event.detail.get("error")
+        return f"{event.detail.get('outcome')}" + (f" {error!r}" if error is not None else "")
+
+    _retry = _callback = _finish
+
+    def _reject(self, event: Event) -> str:
+        return "requeued" if event.detail.get("requeue") else "dropped"
+
+    def _clock_jump(self, event: Event) -> str:
+        return f"to {offset(self.origin, event.detail['to'])}" if "to" in event.detail else ""
+
+
+def _note(event: Event) -> str:
+    return str(event.detail.get("note", ""))

@@ -1,0 +1,1 @@
+"""Celery's own worker, one step at a time."""

@@ -1,0 +1,63 @@
+"""Finds the Celery app that a path names, as ``celery -A`` does."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from celery.app.base import Celery
+from celery.app.utils import find_app
+from celery.local import Proxy
+
+from ..errors import ConfigurationError
+
+__all__ = ["checked_app", "load_app"]
+
+
+def load_app(path: str) -> Any:
+    """Import the app at ``path``: ``package``, ``package.module``, ``package.module:attribute``.
+
+    Raises:
+        ConfigurationError: Nothing can be imported there, or it is no app; the text has the real error.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # ``celery -A`` looks in the working directory too.
+        sys.path.insert(0, here)
+    try:
+        return checked_app(find_app(path), origin=repr(path))
+    except ConfigurationError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        lines = "".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))).rstrip()
+        raise ConfigurationError(
+            f"the Celery app {path!r} cannot be imported: {type(error).__name__}: {error}\n\n{lines}\n\n"
+            f"It is looked up as `celery -A {path}` would: try that command in {here!r}."
+        ) from error
+
+
+def checked_app(app: Any, *, origin: str) -> Any:
+    """The app behind a proxy, or an error that says what was found instead."""
+    while isinstance(app, Proxy):
+        app = app._get_current_object()
+    if not isinstance(app, Celery):
+        raise ConfigurationError(
+            f"expected a Celery app, found {app!r} (type {type(app).__qualname__}) from {origin}. "
+            "Name the Celery(…) object itself, for instance 'shop.tasks:app'."
+        )
+    return app
+
+
+def _user_part(tb: Any) -> Any:
+    """The traceback without the frames of the import machinery and of Celery that come first."""
+    candidate = tb
+    while candidate is not None:
+        name = candidate.tb_frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in {"celery", "kombu", "importlib", "pytest_taskharness"}:
+            return candidate
+        candidate = candidate.tb_next
+    return tb

@@ -1,0 +1,141 @@
+"""Says why nothing happens any more, or why it never ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..timeline import Run, short_id
+from ..timeline.table import offset
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["deadlock", "generations", "run_budget", "time_budget"]
+
+#: How many runs, or links of a retry chain, are shown before the rest is only counted.
+SHOWN = 10
+
+
+def deadlock(world: World, waiting_for: Iterable[str]) -> str:
+    """Who waits for what, where that is, and which queue has no consumer."""
+    waiting_for = list(waiting_for)
+    queued = _queued(world)
+    blocked = {execution.task_id for _, execution in world.stack}
+    unfinished = [run.id for run in world.timeline.runs() if not run.finished]
+    ids = [task_id for task_id in dict.fromkeys([*waiting_for, *unfinished]) if task_id not in blocked]
+    count = len(ids) + len(blocked)
+    lines = [f"nothing can happen any more, but {count} run{'s are' if count != 1 else ' is'} not finished"]
+    lines += _blocked(world)
+    for task_id in ids[:SHOWN]:
+        lines += _standing(world, task_id, queued)
+    if len(ids) > SHOWN:
+        lines.append(f"  … and {len(ids) - SHOWN} more")
+    return "\n".join(lines)
+
+
+def _blocked(world: World) -> list[str]:
+    """The bodies that wait, where some do: the outer end of the knot."""
+    return [
+        f"  {execution.task_name} {short_id(execution.task_id)}  STARTED on {execution.node.name}, blocked in "
+        f"result.get() and waiting for {', '.join(map(short_id, execution.waiting_for)) or 'its own body'}"
+        for _, execution in world.stack
+    ]
+
+
+def _standing(world: World, task_id: str, queued: dict[str, str]) -> list[str]:
+    run = world.timeline.run(task_id)
+    if run is None:
+        return [
+            f"  {task_id}  PENDING: nothing was published under this id",
+            "    a result of another app, of an earlier test, or of a task that something else has yet to send?",
+        ]
+    standing = f"  {run.task} {short_id(run.id)}  {run.state}{_where(world, run, queued)}"
+    return [standing, *_no_consumer(world, queued.get(task_id))]
+
+
+def _where(world: World, run: Run, queued: dict[str, str]) -> str:
+    if run.id in queued:
+        return f" in queue {queued[run.id]!r}"
+    outcome = run.attempts[-1].outcome if run.attempts else None
+    reasons = [
+        (run.finished and outcome == "IGNORED", ", ended by Ignore: no result will ever be stored"),
+        (run.finished and outcome == "REJECTED", ", rejected its message: no result will ever be stored"),
+        (run.finished, ", but the result backend keeps no result of it (ignore_result?)"),
+        (any(event.kind == "expire" for event in world.timeline.of(run.id)), ", expired in its queue"),
+        (bool(run.attempts) and outcome is None, f", died on {run.worker}"),
+    ]
+    return next((text for holds, text in reasons if holds), ", held by a worker that does not go on")
+
+
+def _no_consumer(world: World, queue: str | None) -> list[str]:
+    if queue is None:
+        return []
+    workers = [node for node in world.nodes if node.alive]
+    consuming = [node for node in workers if queue in node.queues()]
+    if not consuming:
+        known = "; ".join(f"{node.name}: {', '.join(node.queues())}" for node in workers) or "no worker is alive"
+        return [f"    no worker consumes {queue!r} ({known})"]
+    return [f"    {node.name} consumes {queue!r}, but {_excuse(node)}" for node in consuming]
+
+
+def _excuse(node: Any) -> str:
+    if node.paused:
+        return "it is paused: call resume()"
+    if len(node.running) >= node.concurrency:
+        return f"all its {node.concurrency} slots are taken by bodies that wait"
+    return "its prefetch limit is reached by messages that it holds"
+
+
+def _queued(world: World) -> dict[str, str]:
+    """The queue that each waiting task id is in."""
+    return {
+        message.headers["id"]: queue
+        for queue in world.broker.queues
+        for message in world.broker.peek(queue)
+        if "id" in message.headers
+    }
+
+
+def run_budget(world: World, max_runs: int) -> str:
+    """``settle()`` ran and ran."""
+    return (
+        f"settle() started {max_runs} task bodies (max_runs) and there is still work.\n{_busiest(world)}\n"
+        "To fix this, end the retries (max_retries, or a mocked dependency that recovers), or raise the budget: "
+        "settle(max_runs=…)."
+    )
+
+
+def time_budget(world: World, max_time: timedelta | None, due: datetime) -> str:
+    """``settle(max_time=…)`` has work left."""
+    return (
+        f"settle(max_time={max_time}) still has work: the next item is due at {offset(world.timeline.start, due)}.\n"
+        f"{_busiest(world)}\nTo fix this, end the retries, or use clock.advance() to look at a window of time."
+    )
+
+
+def generations(world: World, task_id: str, limit: int) -> str:
+    """Tasks that go on publishing each other without any time passing."""
+    return (
+        f"{limit} messages have published one another and no virtual time has passed: this never ends.\n"
+        f"{_busiest(world, task_id)}\n"
+        "To fix this, give the retry a countdown, or end the recursion."
+    )
+
+
+def _busiest(world: World, task_id: str | None = None) -> str:
+    runs = world.timeline.runs()
+    run = world.timeline.run(task_id) if task_id else max(runs, key=lambda run: len(run.attempts), default=None)
+    if run is None:
+        return "  nothing has run"
+    attempts, start = run.attempts, world.timeline.start
+    lines = [f"  {run.task} {short_id(run.id)}: {len(attempts)} attempts of {len(runs)} runs in all"]
+    for attempt in attempts[:3] + attempts[-3:] if len(attempts) > 6 else attempts:
+        error = f" {attempt.error!r}" if attempt.error else ""
+        lines.append(f"    {attempt.number}. {offset(start, attempt.started_at)}  {attempt.outcome}{error}")
+    if len(attempts) > 6:
+        lines.insert(4, f"    … {len(attempts) - 6} more")
+    if run.retry_delays:
+        lines.append(f"    retry delays: {run.retry_delays[:SHOWN]}")
+    return "\n".join(lines)

@@ -1,0 +1,303 @@
+"""One worker: Celery's WorkController and Consumer, delivering one message when told to."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celery import _state, signals
+from celery.app.trace import build_tracer
+from celery.worker import WorkController
+from celery.worker.consumer import Consumer
+from kombu.serialization import prepare_accept_content
+
+from ..clock.timer import SteppedTimer
+from ..clock.virtual import VirtualTime
+from ..recorder import Recorder
+from .pool import Execution, SteppedPool
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["Node"]
+
+
+class _Strategies(dict):  # type: ignore[type-arg]
+    """A task's strategy and tracer, made when its first message comes.
+
+    Celery makes all of them at the start; most tests need one, and tasks that are defined inside a test come later.
+    """
+
+    consumer: SteppedConsumer
+
+    def __missing__(self, name: str) -> Any:
+        app = self.consumer.app
+        task = app.tasks[name]  # NotRegistered is a KeyError: Celery's consumer takes it from here
+        if name not in self.consumer.task_buckets:
+            self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
+        task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
+        self[name] = task.start_strategy(app, self.consumer)
+        return self[name]
+
+
+class SteppedConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, except that nobody loops: its event loop is whoever steps."""
+
+    node: Node
+    Strategies = _Strategies
+
+    def start(self) -> None:
+        """Connect and get ready, once."""
+        self.blueprint.start(self)
+
+    def update_strategies(self) -> None:
+        """Forget what was made so far; it is made again when it is needed."""
+        self.strategies.clear()
+        self.strategies.consumer = self
+
+    def loop(self, *args: Any) -> None:
+        """In the place of ``celery.worker.loops.synloop``: get ready, then leave the driving to the test."""
+        self.task_consumer.on_message = self.create_task_handler()
+        self.on_ready()
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """A message that is no task."""
+        self.node.poisoned(message, "not a task message")
+        super().on_unknown_message(body, message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A task that this app does not have."""
+        self.node.poisoned(message, self.node.unregistered(message.headers.get("task")), error=exc)
+        super().on_unknown_task(body, message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A message that the worker refuses: bad headers, or a content type that is not accepted."""
+        self.node.poisoned(message, f"refused: {exc}", error=exc)
+        super().on_invalid_task(body, message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that cannot be read."""
+        self.node.poisoned(message, f"cannot be decoded: {exc}", error=exc)
+        super().on_decode_error(message, exc)
+
+
+class _WatchedChannel:
+    """A message's channel, which tells when the message is acknowledged or rejected."""
+
+    def __init__(self, channel: Any, node: Node, identity: dict[str, Any]) -> None:
+        self._channel = channel
+        self._node = node
+        self._identity = identity
+
+    def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
+        self._channel.basic_ack(delivery_tag, multiple=multiple)
+        self._node.record("ack", **self._identity)
+
+    def basic_reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        self._channel.basic_reject(delivery_tag, requeue=requeue)
+        self._node.record("reject", requeue=requeue, **self._identity)
+        self._node.world.rejected(self._identity, requeue=requeue)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+
+class Node:
+    """A named worker in the test's thread.
+
+    It consumes the queues that it was given, or every queue that its app knows.
+    """
+
+    def __init__(self, world: World, name: str, *, queues: list[str] | None = None, concurrency: int) -> None:
+        """Not started yet."""
+        self.world = world
+        self.app = world.app
+        self.name = name
+        self.only = queues
+        self.concurrency = concurrency
+        self.pid = os.getpid()
+        self.paused = False
+        self.alive = False
+        self.running: list[Execution] = []
+        self._turn = 0
+
+    @property
+    def time(self) -> VirtualTime:
+        """The world's clock."""
+        return self.world.time
+
+    @property
+    def recorder(self) -> Recorder:
+        """The world's recorder."""
+        return self.world.recorder
+
+    def monotonic(self) -> float:
+        """Virtual seconds."""
+        return self.world.time.monotonic()
+
+    def record(self, kind: str, *, task: str | None = None, id: str | None = None, **detail: Any) -> None:
+        """Write down something that this worker did."""
+        self.recorder.record(kind, task=task, id=id, worker=self.name, **detail)
+
+    # -- life
+
+    def start(self) -> None:
+        """Boot Celery's worker: the same boot steps as ``celery worker``, without pool processes and event loop."""
+        mine = {"node": self}
+        self.worker = WorkController(
+            app=self.app,
+            hostname=f"{self.name}@taskharness",
+            pool_cls=type("SteppedPool", (SteppedPool,), mine),
+            consumer_cls=type("SteppedConsumer", (SteppedConsumer,), mine),
+            timer_cls=partial(SteppedTimer, time=self.time),
+            use_eventloop=False,
+            without_heartbeat=True,
+            without_mingle=True,
+            without_gossip=True,
+            concurrency=self.concurrency,
+            queues=self.only,
+            ready_callback=lambda consumer: signals.worker_ready.send(sender=consumer),
+        )
+        # Booting a pool forbids result.get() in the whole process; only bodies are in a worker here.
+        _state._set_task_join_will_block(False)
+        self.worker.blueprint.start(self.worker)
+        self.consumer: SteppedConsumer = self.worker.consumer
+        self.timer: SteppedTimer = self.worker.timer
+        self.accept = prepare_accept_content(self.app.conf.accept_content)
+        signals.task_received.connect(self._on_received, sender=self.consumer)
+        signals.worker_process_init.send(sender=None)
+        self.alive = True
+
+    def stop(self) -> None:
+        """A warm shutdown: what is held for later goes back to the broker."""
+        if self.alive:
+            self._leave()
+            self.worker.stop()
+            self.consumer.blueprint.shutdown(self.consumer)
+
+    def kill(self) -> None:
+        """The node dies: its connection is lost, and the broker redelivers what was not acknowledged."""
+        if self.alive:
+            self._leave()
+            self.record("fault", note="killed: its connection is lost")
+            self.timer.clear()
+            self.consumer.on_close()
+            self.consumer.connection.close()
+
+    def _leave(self) -> None:
+        self.alive = False
+        signals.task_received.disconnect(self._on_received, sender=self.consumer)
+
+    # -- stepping
+
+    @property
+    def can_work(self) -> bool:
+        """Whether this worker would take a message now."""
+        return self.alive and not self.paused and len(self.running) < self.concurrency
+
+    def queues(self) -> list[str]:
+        """The names of the queues that this worker consumes, those that publishing has created included."""
+        return self.only or list(dict.fromkeys(queue.name for queue in list(self.app.amqp.queues.values())))
+
+    def deliver(self) -> bool:
+        """Take one message and hand it to Celery's own handler, queues in turn; False where none is there."""
+        channel = self.consumer.task_consumer.channel
+        if not channel.qos.can_consume():
+            return False
+        queues = self.queues()
+        for offset in range(len(queues)):
+            queue = queues[(self._turn + offset) % len(queues)]
+            message = channel.basic_get(queue)
+            if message is not None:
+                self._turn = (self._turn + offset + 1) % len(queues)
+                self.receive(message, queue)
+                return True
+        return False
+
+    def receive(self, message: Any, queue: str, **detail: Any) -> None:
+        """Let Celery's consumer handle a message that was taken off a queue."""
+        identity = self._identity(message)
+        redelivered = bool((message.delivery_info or {}).get("redelivered"))
+        self.record("deliver", queue=queue, redelivered=redelivered, **identity, **self._reprs(message), **detail)
+        message.channel = _WatchedChannel(message.channel, self, identity)
+        self._handle(message)
+        self._between_messages()
+
+    def fire(self) -> None:
+        """Run the timer entry that is due next."""
+        self.timer.pop().entry()
+        self._between_messages()
+
+    def _between_messages(self) -> None:
+        """What celery.worker.loops does each time round: acks that were put off (before Celery 5.7), prefetch."""
+        self.consumer.perform_pending_operations()
+        if self.consumer.qos.prev != self.consumer.qos.value:
+            self.consumer.qos.update()
+
+    def _handle(self, message: Any) -> None:
+        """What kombu's Consumer does with a message before it calls ``on_message``."""
+        consumer = self.consumer.task_consumer
+        message.accept = consumer.accept
+        if message.errors:
+            message._reraise_error(consumer.on_decode_error)
+        else:
+            consumer.on_message(message)
+
+    def obey(self) -> bool:
+        """Handle one remote control command (revoke, rate_limit, …); False where none is there."""
+        step = getattr(self.worker.consumer, "_taskharness_pidbox", None) or self._pidbox()
+        if step is None or step.consumer is None or not self.alive:
+            return False
+        queue = step.consumer.queues[0].name
+        message = step.node.channel.basic_get(queue, no_ack=True)
+        if message is None:
+            return False
+        step.consumer._receive_callback(message)
+        return True
+
+    def _pidbox(self) -> Any:
+        boxes = (getattr(step, "box", None) for step in self.consumer.steps)
+        box = self.consumer._taskharness_pidbox = next((box for box in boxes if box is not None), None)
+        return box
+
+    @contextmanager
+    def executing(self, execution: Execution) -> Iterator[None]:
+        """While a body runs."""
+        with self.world.executing(execution):
+            self.running.append(execution)
+            try:
+                yield
+            finally:
+                self.running.pop()
+
+    # -- telling
+
+    def _on_received(self, request: Any = None, **_: Any) -> None:
+        note = f"held until {request.eta.isoformat()}" if request.eta else ""
+        self.record("receive", task=request.task.name, id=request.id, note=note)
+
+    def poisoned(self, message: Any, note: str, *, error: BaseException | None = None) -> None:
+        """A message that no task will run."""
+        self.record("poison", note=note, error=error, **self._identity(message))
+
+    def unregistered(self, name: str | None) -> str:
+        """What is wrong with a task name, and which one was meant."""
+        near = difflib.get_close_matches(str(name), [known for known in self.app.tasks if known != name], n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        return f"no task {name!r} is registered on app {self.app.main or self.app!r}{meant}"
+
+    @staticmethod
+    def _identity(message: Any) -> dict[str, Any]:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        if "task" in headers:
+            return {"task": headers["task"], "id": headers.get("id")}
+        return {"task": None, "id": (message.properties or {}).get("correlation_id")}
+
+    @staticmethod
+    def _reprs(message: Any) -> dict[str, Any]:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        return {name: headers[name] for name in ("argsrepr", "kwargsrepr", "parent_id") if headers.get(name)}

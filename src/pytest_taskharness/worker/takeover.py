@@ -1,0 +1,261 @@
+"""Borrows the user's own app: broker, backend and configuration are ours while a harness is open, and his after."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time as _time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import celery.result
+import celery.utils.time
+import celery.worker.request
+import kombu.utils.limits
+from celery import _state
+from celery.app.task import Task
+from celery.worker import state as worker_state
+from kombu.pools import ProducerPool
+
+from ..clock.virtual import VirtualTime
+
+__all__ = ["applied", "borrowed", "virtual_readers"]
+
+#: What an app has made of its configuration; made anew from ours, and put back.
+_DERIVED = ("amqp", "control", "events", "_pool", "_backend_cache", "_local", "_get_backend")
+_MISSING = object()
+
+#: What any mode needs; the user's configuration stays beneath it.
+_NEEDED = {
+    "task_always_eager": False,
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_heartbeat": 0,
+    "worker_enable_prefetch_count_reduction": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+}
+
+
+@contextmanager
+def borrowed(
+    app: Any, *, config: Mapping[str, Any], connect: Callable[..., Any], make_backend: Callable[[], Any]
+) -> Iterator[Any]:  # fmt: skip
+    """While entered, ``app`` publishes to ``connect()`` and stores in ``make_backend()``; yields its ``amqp``.
+
+    Everything is put back on the way out, also what the test changed in ``app.conf`` meanwhile.
+    """
+    app.finalize()
+    with ExitStack() as stack:
+        stack.enter_context(_unobserved(app))
+        stack.enter_context(_configured(app, {**_NEEDED, **config}))
+        stack.enter_context(_fresh(app))
+        stack.enter_context(_current(app))
+        stack.enter_context(_clean_worker_state())
+        stack.enter_context(_django_connections_kept(app))
+        stack.enter_context(_local_tasks_removed(app))
+        yield _equipped(app, stack, connect=connect, make_backend=make_backend)
+
+
+def _equipped(app: Any, stack: ExitStack, *, connect: Callable[..., Any], make_backend: Callable[[], Any]) -> Any:
+    amqp = app.amqp
+
+    def connection(*args: Any, **kwargs: Any) -> Any:
+        # Whatever URL, failover list, login or TLS the app would use: a test never reaches another broker.
+        return connect()
+
+    amqp.Connection = connection
+    app._pool = connect().Pool(limit=app.conf.broker_pool_limit)
+    amqp._producer_pool = ProducerPool(app._pool, limit=app._pool.limit, Producer=amqp.Producer)
+    stack.callback(app._pool.force_close_all)
+    backend = make_backend()
+    app._get_backend = lambda: backend
+    return amqp
+
+
+@contextmanager
+def _unobserved(app: Any) -> Iterator[None]:
+    """Each ``app.amqp`` listens to its app's configuration for ever: ours must not, nor the user's meanwhile."""
+    observers = app.conf._observers
+    before = list(observers)
+    observers.clear()
+    try:
+        yield
+    finally:
+        observers[:] = before
+
+
+@contextmanager
+def _configured(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
+    changes = app.conf.maps[0]
+    before = dict(changes)
+    app.conf.update(config)
+    try:
+        yield
+    finally:
+        changes.clear()
+        changes.update(before)
+
+
+@contextmanager
+def _fresh(app: Any) -> Iterator[None]:
+    attributes = app.__dict__
+    before = {name: attributes.pop(name, _MISSING) for name in _DERIVED}
+    app._pool = None
+    app._backend_cache = None
+    app._local = threading.local()
+    try:
+        _adopt_queues(app, before["amqp"])
+        yield
+    finally:
+        for name, value in before.items():
+            attributes.pop(name, None)
+            if value is not _MISSING:
+                attributes[name] = value
+
+
+def _adopt_queues(app: Any, amqp: Any) -> None:
+    """Queues that the user's code added to ``app.amqp.queues`` by hand are in no configuration."""
+    if amqp is not _MISSING and "queues" in amqp.__dict__:
+        for name, queue in amqp.queues.items():
+            if name not in app.amqp.queues:
+                app.amqp.queues.add(queue)
+
+
+@contextmanager
+def _current(app: Any) -> Iterator[None]:
+    """``@shared_task`` and ``current_app`` mean this app, as in a worker that was started with ``-A``."""
+    current, default = _state._tls.current_app, _state.default_app
+    joining = _state.task_join_will_block()
+    _state._set_current_app(app)
+    _state.set_default_app(app)
+    try:
+        yield
+    finally:
+        _state._set_current_app(current)
+        _state.set_default_app(default)
+        _state._set_task_join_will_block(joining)
+
+
+@contextmanager
+def _clean_worker_state() -> Iterator[None]:
+    """celery.worker.state is process-wide: revoked ids, requests, counters."""
+    kept = {name: getattr(worker_state, name) for name in ("should_stop", "should_terminate")}
+    containers = [worker_state.requests, worker_state.total_count, worker_state.revoked_stamps]
+    before = [dict(container) for container in containers]
+    revoked, successful = list(worker_state.revoked), list(worker_state.successful_requests)
+    count = worker_state.all_total_count[0]
+    worker_state.reset_state()
+    try:
+        yield
+    finally:
+        worker_state.reset_state()
+        for container, contents in zip(containers, before, strict=True):
+            container.update(contents)
+        worker_state.revoked.update(revoked)
+        worker_state.successful_requests.update(successful)
+        worker_state.all_total_count[0] = count
+        for name, value in kept.items():
+            setattr(worker_state, name, value)
+
+
+class _NoWorkerFixup:
+    """In the place of Celery's DjangoWorkerFixup, which closes the test's own database connections."""
+
+    worker = None
+
+    def install(self) -> None:
+        """Connect nothing, close nothing."""
+
+    validate_models = install
+
+
+@contextmanager
+def _django_connections_kept(app: Any) -> Iterator[None]:
+    fixups = [fixup for fixup in getattr(app, "_fixups", ()) if hasattr(fixup, "_worker_fixup")]
+    before = [fixup._worker_fixup for fixup in fixups]
+    for fixup in fixups:
+        fixup._worker_fixup = _NoWorkerFixup()
+    try:
+        yield
+    finally:
+        for fixup, original in zip(fixups, before, strict=True):
+            fixup._worker_fixup = original
+
+
+@contextmanager
+def _local_tasks_removed(app: Any) -> Iterator[None]:
+    """A task that a test function defines must not be found by the next test under the same name.
+
+    Tasks of modules that were imported meanwhile stay: their module will not be imported again.
+    """
+    traces = {name: task.__dict__.get("__trace__", _MISSING) for name, task in app._tasks.items()}
+    finalizers = set(_state._on_app_finalizers)
+    try:
+        yield
+    finally:
+        # Celery also keeps each task's function for every app that is finalized later, in the whole process.
+        for finalizer in _state._on_app_finalizers - finalizers:
+            if _is_local(finalizer):
+                _state._on_app_finalizers.discard(finalizer)
+        for name, task in list(app._tasks.items()):
+            if name not in traces and "<locals>" in _qualname(task):
+                app._tasks.unregister(name)
+            elif traces.get(name, _MISSING) is _MISSING:
+                task.__dict__.pop("__trace__", None)
+            else:
+                task.__dict__["__trace__"] = traces[name]
+
+
+def _is_local(finalizer: Any) -> bool:
+    """Whether what ``connect_on_app_finalize`` was given makes a task of a function inside a function."""
+    cells = zip(finalizer.__code__.co_freevars, finalizer.__closure__ or (), strict=True)
+    return any(name == "fun" and "<locals>" in cell.cell_contents.__qualname__ for name, cell in cells)
+
+
+def _qualname(task: Any) -> str:
+    return str(getattr(getattr(task, "run", None), "__qualname__", "")) + type(task).__qualname__
+
+
+def _sleep(seconds: float) -> None:
+    _time.sleep(seconds)  # looked up when it is called: it is virtual by then
+
+
+@contextmanager
+def virtual_readers(time: VirtualTime, seed: int) -> Iterator[None]:
+    """The named places where Celery and kombu read a monotonic clock, or a random number that decides a delay.
+
+    time-machine leaves ``monotonic`` alone and freezegun stops it for good; virtual time needs it to move.
+    """
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=_sleep)
+    patches = [
+        (kombu.utils.limits, "monotonic", time.monotonic),
+        (celery.worker.request, "monotonic", time.monotonic),
+        (celery.result, "time", clock),
+        (celery.utils.time, "random", random.Random(seed)),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in patches]
+    for module, name, value in patches:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+@contextmanager
+def applied(app: Any, apply: Callable[..., Any]) -> Iterator[None]:
+    """While entered, ``task.apply()`` of this app's tasks is ``apply(task, …)``."""
+    original = Task.apply
+
+    def dispatch(task: Any, *args: Any, **kwargs: Any) -> Any:
+        return (apply if task.app is app else original)(task, *args, **kwargs)
+
+    Task.apply = dispatch
+    try:
+        yield
+    finally:
+        Task.apply = original
