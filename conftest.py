@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from sybil import Example
 
@@ -55,6 +57,18 @@ def remove_project(namespace: dict[str, object]) -> None:
     project = namespace.get("_project")
     if isinstance(project, tempfile.TemporaryDirectory):
         project.cleanup()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The blocks of one document build on each other: xdist must not spread them.
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "loadgroup"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".md":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 # The extra `examples` has no Sybil, and its `pytest examples` loads this file too: no Sybil, no snippets.

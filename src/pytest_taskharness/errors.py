@@ -6,6 +6,8 @@ how to mend it; none of them needs the documentation open beside it.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 __all__ = [
     "AmbiguousRun",
     "ConfigurationError",
@@ -20,6 +22,18 @@ __all__ = [
     "TimeTravelError",
     "UnserializableValue",
 ]
+
+
+class _ExceptionInfo(Protocol):
+    """What pytest hands to a ``__tracebackhide__`` function."""
+
+    def errisinstance(self, types: tuple[type[BaseException], ...]) -> bool:
+        """Whether the error is one of these."""
+
+
+def hide_frames(excinfo: _ExceptionInfo) -> bool:
+    """A module's ``__tracebackhide__``: where the text says it all, pytest points at the user's line, not at ours."""
+    return excinfo.errisinstance((TaskHarnessError,))
 
 
 class TaskHarnessError(Exception):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .config import NO_APP, MarkerOptions, Settings, read_marker
-from .errors import ConfigurationError, FidelityError
+from .errors import ConfigurationError, FidelityError, TaskHarnessError
 
 if TYPE_CHECKING:
     from .harness import Harness
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
-#: The harnesses that a test has open, for its report.
-OPEN: pytest.StashKey[list[Any]] = pytest.StashKey()
+#: The harnesses that a test has opened and no report has shown yet.
+OPENED: pytest.StashKey[list[Any]] = pytest.StashKey()
+#: Whether all phases of a test have passed so far.
+PASSING: pytest.StashKey[bool] = pytest.StashKey()
+
+
+#: Pytest reads this name: where the text says it all, the frames of this module say nothing more.
+__tracebackhide__ = methodcaller("errisinstance", (pytest.UsageError, TaskHarnessError))
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +45,27 @@ def taskharness_config() -> Mapping[str, Any]:
 
 @pytest.fixture
 def _taskharness_mode(request: pytest.FixtureRequest) -> str:
-    settings: Settings = request.config.stash[SETTINGS]
-    mode: str = getattr(request, "param", None) or (_marked(request).modes or settings.modes.value)[0]
-    return mode
+    return str(_case(request, "modes", _marked(request).modes or request.config.stash[SETTINGS].modes.value))
 
 
 @pytest.fixture
 def _taskharness_seed(request: pytest.FixtureRequest) -> int:
-    given = getattr(request, "param", None)
-    seeds = _marked(request).seeds or (request.config.stash[SETTINGS].seed.value,)
-    return int(seeds[0] if given is None else given)
+    return int(_case(request, "seeds", _marked(request).seeds or (request.config.stash[SETTINGS].seed.value,)))
+
+
+def _case(request: pytest.FixtureRequest, noun: str, values: tuple[Any, ...]) -> Any:
+    """The value that this test was parametrized with, or the only one."""
+    if hasattr(request, "param"):
+        return request.param
+    if len(values) > 1:
+        warnings.warn(
+            pytest.PytestWarning(
+                f"{request.node.nodeid} asks for the {noun} {', '.join(map(str, values))} and runs with {values[0]!r} "
+                "only: pytest could not see that it uses the harness. Ask for the fixture by name."
+            ),
+            stacklevel=2,
+        )
+    return values[0]
 
 
 @pytest.fixture
@@ -62,8 +80,7 @@ def harness(
 
     Once for each mode that ``--taskharness-mode`` or the marker asks for.
     """
-    with _opened(request, taskharness_app, taskharness_config, mode=_taskharness_mode, seed=_taskharness_seed) as it:
-        yield it
+    yield from _opened(request, taskharness_app, taskharness_config, mode=_taskharness_mode, seed=_taskharness_seed)
 
 
 @pytest.fixture
@@ -74,8 +91,7 @@ def memory_harness(
     _taskharness_seed: int,
 ) -> Iterator[Harness]:
     """A harness in ``memory`` mode, whatever the command line says."""
-    with _opened(request, taskharness_app, taskharness_config, mode="memory", seed=_taskharness_seed) as it:
-        yield it
+    yield from _opened(request, taskharness_app, taskharness_config, mode="memory", seed=_taskharness_seed)
 
 
 @pytest.fixture
@@ -86,32 +102,38 @@ def eager_harness(
     _taskharness_seed: int,
 ) -> Iterator[Harness]:
     """A harness in ``eager`` mode, whatever the command line says."""
-    with _opened(request, taskharness_app, taskharness_config, mode="eager", seed=_taskharness_seed) as it:
-        yield it
+    yield from _opened(request, taskharness_app, taskharness_config, mode="eager", seed=_taskharness_seed)
 
 
-@contextmanager
 def _opened(
     request: pytest.FixtureRequest, app: Any, config: Mapping[str, Any], *, mode: str, seed: int
 ) -> Iterator[Harness]:  # fmt: skip
     from .harness import Harness
 
-    __tracebackhide__ = True
     marker = _marked(request)
+    given = request.config.stash[SETTINGS].app
+    if given.source.startswith("--"):
+        app = given.value  # the command line wins over a fixture that conftest.py overrides
     try:
         harness = Harness.open(
-            app, mode, start=marker.start, seed=seed, config={**config, **(marker.config or {})},
-            workers=marker.workers, pool=marker.pool, visibility_timeout=marker.visibility_timeout,
+            app,
+            mode,
+            start=marker.start,
+            seed=seed,
+            config={**config, **(marker.config or {})},
+            workers=marker.workers,
+            pool=marker.pool,
+            visibility_timeout=marker.visibility_timeout,
             strict_leftovers=marker.strict_leftovers,
-        )  # fmt: skip
+        )
     except (ConfigurationError, FidelityError) as error:
         raise pytest.UsageError(str(error)) from None
-    opened = request.node.stash.setdefault(OPEN, [])
-    opened.append(harness)
+    request.node.stash.setdefault(OPENED, []).append(harness)
     try:
         yield harness
     finally:
-        opened.remove(harness)
+        # A test that has failed has one thing to say, not two.
+        harness.strict_leftovers &= request.node.stash.get(PASSING, True)
         harness.close()
 
 

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, ClassVar
 
 from . import modes
 from .asserting import Assertions
 from .clock.virtual import Clock, VirtualTime
-from .errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork
+from .errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, hide_frames
 from .timeline import Message, Run, Tally, Timeline
 from .worker.apps import checked_app, load_app
 from .worker.memory_rig import memory_world
@@ -21,6 +21,8 @@ from .worker.report import Report
 from .worker.world import World
 
 __all__ = ["Harness", "Worker"]
+
+__tracebackhide__ = hide_frames
 
 #: How many bodies may wait inside one another where the app does not say ``worker_concurrency``.  A fixed number:
 #: Celery's default, the number of cores, would make a test depend on the machine.
@@ -36,6 +38,9 @@ class Harness(Assertions):
     """
 
     clock: Clock[Report]
+
+    #: A harness that nobody closes must not be taken apart by the garbage collector in the middle of another test.
+    _never_closed: ClassVar[list[Harness]] = []
 
     def __init__(self, app: Any, mode: str, *, stack: ExitStack) -> None:
         """Use :meth:`open`."""
@@ -75,6 +80,7 @@ class Harness(Assertions):
         """
         modes.check(mode, origin="Harness.open(mode=…)")
         _check_fidelity(mode, pool=pool, visibility_timeout=visibility_timeout)
+        _check_types(config, seed)
         app = load_app(app) if isinstance(app, str) else checked_app(app, origin="Harness.open(app=…)")
         with ExitStack() as stack:
             harness = cls(app, mode, stack=stack)
@@ -82,6 +88,7 @@ class Harness(Assertions):
             harness._employ(workers)
             harness.strict_leftovers = strict_leftovers
             harness._stack = stack.pop_all()
+        cls._never_closed.append(harness)
         return harness
 
     def _build(self, start: datetime | None, *, seed: int, config: Mapping[str, Any], clock: str | None) -> None:
@@ -124,6 +131,7 @@ class Harness(Assertions):
         if self._closed:
             return
         self._closed = True
+        self._never_closed.remove(self)
         leftovers = self._leftovers() if self.strict_leftovers else []
         self._stack.close()
         if leftovers:
@@ -227,6 +235,7 @@ class Harness(Assertions):
             FidelityError: In ``eager`` mode, which has none.
         """
         world = self._open()
+        _check_queues(queues)
         if self.mode == "eager":
             raise FidelityError("eager mode has no worker. Run this test with mode='memory'.")
         found = [node for node in world.nodes if name in (None, node.name)]
@@ -330,6 +339,19 @@ def _check_fidelity(mode: str, *, pool: str | None, visibility_timeout: float | 
             f"visibility_timeout={visibility_timeout!r} belongs to Redis; mode {mode!r} redelivers when a connection "
             "is lost. The modes that can are 'fakeredis' and 'redis', which are not in this version."
         )
+
+
+def _check_types(config: object, seed: object) -> None:
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(f"config= takes a dict of Celery settings; given: {config!r}")
+    if not isinstance(seed, int):
+        raise ConfigurationError(f"seed= takes a whole number; given: {seed!r}")
+
+
+def _check_queues(queues: object) -> None:
+    names = queues if isinstance(queues, (list, tuple)) else [queues]
+    if queues is not None and (names is not queues or not all(isinstance(name, str) for name in names)):
+        raise ConfigurationError(f"queues= takes a list of names of queues; given: {queues!r}")
 
 
 def _moment(start: datetime | str | None) -> datetime | None:

@@ -43,6 +43,8 @@ def parse(values: Iterable[str], *, origin: str) -> tuple[str, ...]:
 
 def check(name: str, *, origin: str) -> str:
     """One mode's name."""
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{origin} takes the name of a mode ({', '.join(MODES)}); given: {name!r}")
     if name in MODES:
         return name
     if name in PLANNED:

@@ -11,7 +11,7 @@ import pytest
 from . import fixtures
 from .config import MARKER, TIMELINE_CHOICES, Settings, read_marker, read_settings
 from .errors import ConfigurationError
-from .fixtures import OPEN, SETTINGS
+from .fixtures import OPENED, PASSING, SETTINGS
 from .modes import MODES
 
 __all__: list[str] = []
@@ -50,7 +50,9 @@ def pytest_report_header(config: pytest.Config) -> str:
     """What is in force, and where each value came from."""
     settings: Settings = config.stash[SETTINGS]
     chosen = f"{','.join(settings.modes.value)} ({settings.modes.source})"
-    app = settings.app if settings.app.value else "the taskharness_app fixture"
+    app = settings.app if settings.app.value else "from the taskharness_app fixture"
+    if settings.app.source.startswith("ini"):
+        app = f"{settings.app}, unless a taskharness_app fixture says otherwise"
     clock = "time-machine (installed)" if find_spec("time_machine") else "freezegun (default)"
     return f"taskharness: mode {chosen}, app {app}, server none, clock {clock}, seed {settings.seed}"
 
@@ -76,12 +78,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Put the timeline of an open harness into the report, where xdist carries it along."""
+    """Put the timeline of a harness into a report, where xdist carries it along: once, in the first that shows it."""
     report = yield
-    harnesses = item.stash.get(OPEN, [])
+    item.stash[PASSING] = item.stash.get(PASSING, True) and report.passed
     when = item.config.stash[SETTINGS].timeline.value
-    if harnesses and report.when == "call" and (when == "always" or (when == "failed" and report.failed)):
+    if (report.failed and when != "never") or (report.when == "call" and when == "always"):
         from .report.section import section
 
-        report.sections.extend(section(harness) for harness in harnesses)
+        report.sections.extend(section(harness) for harness in item.stash.get(OPENED, []))
+        item.stash[OPENED] = []
+    if report.when == "teardown":
+        item.stash[OPENED] = []
+        del item.stash[PASSING]
     return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Where timelines are always wanted, show those of passed tests too; pytest itself does with ``-rP`` only."""
+    if config.stash[SETTINGS].timeline.value != "always" or terminalreporter.hasopt("P"):
+        return
+    for report in terminalreporter.getreports("passed"):
+        for title, text in report.sections:
+            if title.startswith("taskharness timeline"):
+                terminalreporter.section(f"{report.nodeid}: {title}", sep="-")
+                terminalreporter.line(text)

@@ -55,10 +55,9 @@ class EnqueueBlock:
         return self._too_much(extra) if extra and self._only else None
 
     def _missing(self, expectation: Expectation, matched: Sequence[Unit | None]) -> str:
-        others = sum(unit is not None for unit in matched)
-        besides = f", besides {others} that matched another" if others else ""
         miss = Miss(expectation, self._evidence, _unclaimed(self._sent, matched), since=self._since)
-        return miss.text(wanted=f"1 {expectation.noun}", where=f" in the block{besides}")
+        other = "other " if any(matched) else ""
+        return miss.text(wanted=f"1 {expectation.noun}", where=" in the block", other=other)
 
     def _too_much(self, extra: Sequence[Message]) -> str:
         what, noun = ("nothing else", "more message") if self._expectations else ("nothing", "message")

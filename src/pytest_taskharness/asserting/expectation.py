@@ -62,7 +62,9 @@ class Expectation:
     def drawing(self, messages: Iterable[Message] = ()) -> Drawing:
         """Draws it; a value that matched one that the publisher of a message hid is hidden too."""
         secrets: dict[str, frozenset[Label]] = {}
-        hidden = [unit for unit in map(single, messages) if isinstance(unit.node, Call) and unit.node.hidden]
+        hidden = [
+            unit for unit in map(single, messages) if isinstance(unit.node, Call) and unit.node.hidden is not None
+        ]
         for call in calls(self.node):
             for unit in hidden:
                 found = compare_nodes(call, unit.node, self._evidence.signature, exact=False)

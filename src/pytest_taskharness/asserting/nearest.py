@@ -41,19 +41,20 @@ class Miss:
         self._ranked = sorted(found, key=lambda pair: (not pair[1].same_task, -pair[1].held, pair[1].total))
         self._drawing = expectation.drawing(messages)
 
-    def text(self, *, wanted: str, where: str = "") -> str:
+    def text(self, *, wanted: str, where: str = "", other: str = "") -> str:
         """The failure where nothing matches.
 
         Args:
             wanted: How much was expected, as ``1 message``.
             where: As ``" in the block"``.
+            other: ``"other "`` where there were messages that matched something else.
         """
         head = f"expected {wanted} matching{' exactly' * self.expectation.exact}"
         if not self._ranked:
-            found = [*indented(self.expectation.lines()), f"but nothing was enqueued{where}"]
+            found = [*indented(self.expectation.lines()), f"but nothing {'else ' if other else ''}was enqueued{where}"]
         else:
             expected = self._drawing.beside(self._ranked[0][1], exact=self.expectation.exact)[0]
-            found = [*indented(expected), f"but {self._verdict(where)}", *self._candidate(*self._ranked[0])]
+            found = [*indented(expected), f"but {self._verdict(where, other)}", *self._candidate(*self._ranked[0])]
         hints = [f"hint: {hint}" for hint in self._hints() if hint]
         return "\n".join([head, *found, *hints, *self._others()])
 
@@ -73,11 +74,11 @@ class Miss:
         due = f", due {self.evidence.offset(message.eta)}" if message.eta else ""
         return f"{site(message)}, {self.evidence.offset(message.at)}{due}"
 
-    def _verdict(self, where: str) -> str:
+    def _verdict(self, where: str, other: str) -> str:
         count, score = len(self.messages), _score(self._ranked[0][1])
         if count == 1:
-            return f"1 message was enqueued{where} and it does not match ({score}):"
-        return f"{count} messages were enqueued{where} and none matches. Nearest ({score}):"
+            return f"1 {other}message was enqueued{where} and it does not match ({score}):"
+        return f"{count} {other}messages were enqueued{where} and none matches. Nearest ({score}):"
 
     def _others(self) -> list[str]:
         messages = [message for unit, _ in self._ranked[1:] for message in unit.messages]

@@ -83,7 +83,9 @@ def _call(message: Message) -> Call:
 
 
 def _options(message: Message) -> dict[str, Any]:
-    known = {"queue": message.queue, "countdown": message.countdown, "eta": message.eta, "task_id": message.id}
+    delay = message.countdown
+    countdown = int(delay) if delay is not None and delay.is_integer() else delay
+    known = {"queue": message.queue, "countdown": countdown, "eta": message.eta, "task_id": message.id}
     reprs = {"argsrepr": message.argsrepr, "kwargsrepr": message.kwargsrepr}
     return {**message.options, **known, **reprs}
 

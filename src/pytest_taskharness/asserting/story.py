@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from textwrap import dedent
 
 from ..timeline import Run
 from .evidence import Evidence
@@ -14,7 +15,7 @@ __all__ = ["advice", "cause_of", "retries_of", "unmet"]
 
 __tracebackhide__ = True
 
-_TRACEBACK_LINES = 3
+_TRACEBACK_LINES = 4
 
 
 def unmet(
@@ -37,15 +38,18 @@ def _story(run: Run, evidence: Evidence) -> list[str]:
 def _states(run: Run, evidence: Evidence) -> list[str]:
     """One line for each instant."""
     moments = groupby(run.states, key=lambda state: state.at)
-    return [f"{evidence.offset(at)}  {' '.join(states)}" for at, states in moments if at is not None]
+    return aligned((evidence.offset(at), " ".join(states)) for at, states in moments if at is not None)
 
 
 def _error(run: Run) -> list[str]:
     if run.error is None:
         return []
     text = error_text(run.error)
-    trace = [line for line in (run.traceback or "").splitlines() if line.strip() and line.strip() != text]
-    return [*text.splitlines(), *trace[-_TRACEBACK_LINES:]]
+    # The traceback ends with the error itself, which has been said, and may have a line of carets.
+    before, said, rest = (run.traceback or "").rstrip().rpartition(text)
+    trace = before.split("\n")[:-1] if said else rest.split("\n")
+    lines = [line for line in trace if line.strip(" ^~")]
+    return [*text.splitlines(), *dedent("\n".join(lines[-_TRACEBACK_LINES:])).splitlines()]
 
 
 def _attempts(run: Run, evidence: Evidence) -> list[str]:

@@ -107,6 +107,8 @@ class MemoryBroker:
         self._now = now
         self._queues: dict[str, _Queue] = {}
         self._tags = 0
+        #: Its harness has ended; whoever still holds it must not believe that somebody will deliver.
+        self.closed = False
         #: Delivered and not yet acknowledged, by delivery tag, in order of delivery.
         self.unacked: dict[str, QueuedMessage] = {}
         #: Called by somebody who blocks for an event, with his timeout; False where it has passed.

@@ -106,11 +106,16 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return {**message.payload, "properties": properties}
 
     def _put(self, queue: str, message: Payload, **kwargs: Any) -> None:
-        self.broker.put(queue, message)
+        self._open_broker().put(queue, message)
+
+    def _open_broker(self) -> MemoryBroker:
+        if self.broker.closed:
+            raise _closed(_names[self.broker])
+        return self.broker
 
     def _put_fanout(self, exchange: str, message: Payload, routing_key: str | None = None, **kwargs: Any) -> None:
         for queue in sorted(self._lookup(exchange, routing_key)):
-            self.broker.put(queue, message)
+            self._open_broker().put(queue, message)
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         self.broker.declare(queue, max_priority=(kwargs.get("arguments") or {}).get("x-max-priority"))
@@ -170,13 +175,17 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
 
 def _found(name: str) -> MemoryBroker:
-    try:
-        return _brokers[name]
-    except KeyError:
-        raise ConnectionRefusedError(
-            f"{SCHEME}://{name}: this broker belonged to a harness that is closed. A connection or producer was kept "
-            "from one test to the next."
-        ) from None
+    broker = _brokers.get(name)
+    if broker is None or broker.closed:
+        raise _closed(name)
+    return broker
+
+
+def _closed(name: str) -> ConnectionRefusedError:
+    return ConnectionRefusedError(
+        f"{SCHEME}://{name}: this broker belonged to a harness that is closed. A connection or producer was kept from "
+        "one test to the next."
+    )
 
 
 def _state(broker: MemoryBroker) -> virtual.BrokerState:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from typing import Any
 
+from ..errors import ConfigurationError
 from .real import EPOCH, Real, plain
 
 __all__ = ["Freezer", "default_library"]
@@ -34,6 +35,7 @@ class Freezer:
 
     def __init__(self, start: datetime | None = None, *, library: str | None = None) -> None:
         """Freeze at ``start``, or at the process's own now."""
+        _check_library(library)
         active = _active_library()
         self.library = active or library or default_library()
         self.shared = active is not None and start is None and not _is_ticking(active)
@@ -62,6 +64,15 @@ class Freezer:
         stop, self._stop = self._stop, None
         if stop is not None:
             stop()
+
+
+def _check_library(library: str | None) -> None:
+    if library not in {None, FREEZEGUN, TIME_MACHINE}:
+        raise ConfigurationError(f"clock= takes {FREEZEGUN!r} or {TIME_MACHINE!r}; given: {library!r}")
+    if library == TIME_MACHINE and not find_spec("time_machine"):
+        raise ConfigurationError(
+            f"clock={TIME_MACHINE!r} needs the extra of that name: pip install 'pytest-taskharness[time-machine]'."
+        )
 
 
 def _freezegun_stack() -> list[Any]:
@@ -104,7 +115,8 @@ def _start_freezegun(at: datetime) -> Callable[[], object]:
 
     # freezegun answers naive "local" questions with UTC plus this offset: keep the machine's own.
     offset = at.astimezone().utcoffset()
-    freeze = freeze_time(at, tz_offset=offset or timedelta(0), real_asyncio=True)
+    # pytest measures how long a test takes by the clocks of this module.
+    freeze = freeze_time(at, tz_offset=offset or timedelta(0), ignore=["_pytest.timing"])
     freeze.start()
     return freeze.stop
 

@@ -1,39 +1,37 @@
-"""``time.sleep`` and ``asyncio.sleep`` while a harness is open: virtual time passes instead of real time.
+"""Sleeping and monotonic clocks while a harness is open: virtual time passes instead of real time.
 
-The two functions below are put in the place of the real ones, also where a module did ``from time import sleep``.
-They look for the innermost open harness at each call, so a reference that outlives the harness is harmless: it
-sleeps for real.
+The functions below stand in for those of ``time`` and ``asyncio``, also where a module did ``from time import
+sleep``.  They look for the innermost open harness at each call, so a reference that outlives the harness is
+harmless: it does what the real function does.  freezegun stops the monotonic clocks itself; time-machine leaves them
+alone, and a test must not notice which of the two is installed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import selectors
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from ..errors import hide_frames
+from .bedroom import bedroom_of
+from .places import Places, waits_for_something_real
 from .real import Real
 
 __all__ = ["Sleeper", "sleep_virtually"]
 
-#: Who waits for something real: child processes, threads, sockets, browsers, other test runners.
-REAL_WAITERS = frozenset({
-    "subprocess", "threading", "multiprocessing", "concurrent", "socketserver", "selenium", "playwright", "psycopg",
-    "xdist", "execnet", "_pytest", "pluggy", "py",
-})  # fmt: skip
+__tracebackhide__ = hide_frames
 
 
 @dataclass
 class Sleeper:
-    """What an open harness does when somebody sleeps.
+    """What an open harness does when somebody sleeps, or reads a monotonic clock.
 
     Attributes:
-        now: Virtual seconds, monotonic.
+        now: Virtual seconds since the harness was opened.
         sleep: Let so many virtual seconds pass.
         applies: Whether the calling thread lives in virtual time.
     """
@@ -43,152 +41,136 @@ class Sleeper:
     applies: Callable[[], bool]
 
 
-_open: list[Sleeper] = []
+@dataclass
+class _Open:
+    """An open harness, what the monotonic clocks said when it was opened, and what outer ones had let pass by then."""
+
+    sleeper: Sleeper
+    monotonic: float
+    perf_counter: float
+    passed: float
+
+    def now(self) -> float:
+        """Virtual seconds since the outermost harness was opened."""
+        return self.passed + self.sleeper.now()
+
+
+_open: list[_Open] = []
 _real_asyncio_sleep = asyncio.sleep
+_real_loop_time = asyncio.BaseEventLoop.time
+_real_select = selectors.DefaultSelector.select
+
+
+def _current() -> _Open | None:
+    return _open[-1] if _open and _open[-1].sleeper.applies() else None
+
+
+def _current_for_caller() -> _Open | None:
+    """The open harness, unless the code that called the stand-in waits for something real."""
+    if not _open or waits_for_something_real(sys._getframe(2).f_globals.get("__name__", "")):
+        return None
+    return _current()
+
+
+# -- the stand-ins
 
 
 def _sleep(seconds: float) -> None:
-    """``time.sleep`` while a harness is open."""
-    sleeper = _current(sys._getframe(1).f_globals.get("__name__", ""))
-    if sleeper is None:
+    """``time.sleep``."""
+    current = _current_for_caller()
+    if current is None:
         Real.sleep(seconds)
     elif seconds < 0:
         raise ValueError("sleep length must be non-negative")
     else:
-        sleeper.sleep(seconds)
+        current.sleeper.sleep(seconds)
 
 
 async def _asyncio_sleep(delay: float, result: Any = None) -> Any:
-    """``asyncio.sleep`` while a harness is open; sleeping for nothing only gives others a turn, as ever."""
-    sleeper = _current("")
-    if sleeper is None or delay <= 0:
+    """``asyncio.sleep``; sleeping for nothing only gives others a turn, as ever."""
+    current = _current()
+    if current is None or delay <= 0:
         return await _real_asyncio_sleep(delay, result)
-    await _bedroom(asyncio.get_running_loop()).lie_down(sleeper, delay)
+    sleeper = current.sleeper
+
+    def let_pass(until: float) -> None:
+        # A harness that was closed meanwhile has no time left to pass.
+        if any(each.sleeper is sleeper for each in _open):
+            sleeper.sleep(max(0.0, until - sleeper.now()))
+
+    await bedroom_of(asyncio.get_running_loop()).lie_down(delay, sleeper.now, let_pass)
     return result
 
 
-def _current(caller: str) -> Sleeper | None:
-    if not _open or caller.partition(".")[0] in REAL_WAITERS or not _open[-1].applies():
-        return None
-    return _open[-1]
+def _monotonic() -> float:
+    """``time.monotonic``."""
+    current = _current_for_caller()
+    return Real.monotonic() if current is None else current.monotonic + current.sleeper.now()
 
 
-# -- asyncio: time passes when no coroutine has anything else to do
+def _monotonic_ns() -> int:
+    """``time.monotonic_ns``."""
+    current = _current_for_caller()
+    return round((Real.monotonic() if current is None else current.monotonic + current.sleeper.now()) * 1e9)
 
 
-@dataclass(order=True)
-class _Lying:
-    until: float
-    seq: int
-    sleeper: Sleeper = field(compare=False)
-    future: asyncio.Future[None] = field(compare=False)
+def _perf_counter() -> float:
+    """``time.perf_counter``."""
+    current = _current_for_caller()
+    return Real.perf_counter() if current is None else current.perf_counter + current.sleeper.now()
 
 
-class _Bedroom:
-    """The coroutines of one event loop that sleep: they wake in order of time, so two sleeps overlap."""
-
-    #: Turns of the loop in which nobody else had anything to do, before time passes.
-    QUIET_TURNS = 2
-    #: The same for a loop that does not show its queue (uvloop).
-    BLIND_TURNS = 10
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lying: list[_Lying] = []
-        self._counter = 0
-        self._ticking = False
-
-    async def lie_down(self, sleeper: Sleeper, delay: float) -> None:
-        self._counter += 1
-        future: asyncio.Future[None] = self._loop.create_future()
-        heapq.heappush(self._lying, _Lying(sleeper.now() + delay, self._counter, sleeper, future))
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_soon(self._tick, 0)
-        await future
-
-    def _tick(self, quiet: int) -> None:
-        while self._lying and self._lying[0].future.done():
-            heapq.heappop(self._lying)
-        if not self._lying:
-            self._ticking = False
-        elif self._is_quiet(quiet):
-            self._wake(heapq.heappop(self._lying))
-            self._loop.call_soon(self._tick, 0)
-        else:
-            self._loop.call_soon(self._tick, 0 if getattr(self._loop, "_ready", None) else quiet + 1)
-
-    def _is_quiet(self, quiet: int) -> bool:
-        queue = getattr(self._loop, "_ready", None)
-        return quiet >= self.BLIND_TURNS if queue is None else not queue and quiet >= self.QUIET_TURNS
-
-    def _wake(self, lying: _Lying) -> None:
-        try:
-            if lying.sleeper in _open:
-                lying.sleeper.sleep(max(0.0, lying.until - lying.sleeper.now()))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the coroutine that slept gets it
-            lying.future.set_exception(error)
-        else:
-            lying.future.set_result(None)
+def _perf_counter_ns() -> int:
+    """``time.perf_counter_ns``."""
+    current = _current_for_caller()
+    return round((Real.perf_counter() if current is None else current.perf_counter + current.sleeper.now()) * 1e9)
 
 
-_bedrooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Bedroom] = WeakKeyDictionary()
+def _loop_time(loop: asyncio.BaseEventLoop) -> float:
+    """``loop.time()``: the virtual time that has passed, and the real time for which loops were blocked in ``select``.
 
-
-def _bedroom(loop: asyncio.AbstractEventLoop) -> _Bedroom:
-    if loop not in _bedrooms:
-        _bedrooms[loop] = _Bedroom(loop)
-    return _bedrooms[loop]
-
-
-# -- putting them in place
-
-
-class _Places:
-    """Where the real functions are referred to.
-
-    Looking into every module is most of what opening a harness would cost: they are looked through again only when
-    one was imported since, and a module only when it has changed in size.
+    So ``asyncio.timeout(30)`` strikes after exactly 30 virtual seconds of a coroutine that sleeps, and after 30 real
+    ones of a coroutine that waits for a socket.
     """
-
-    def __init__(self, replacements: dict[Any, Any]) -> None:
-        self._replacements = {id(real): virtual for real, virtual in replacements.items()}
-        self._reals = list(replacements)
-        self._latest: tuple[int, str] | None = None
-        self._read: dict[str, tuple[int, int]] = {}
-        self._found: dict[tuple[str, str], tuple[dict[str, Any], Any]] = {}
-
-    def replace(self) -> None:
-        latest = (len(sys.modules), next(reversed(sys.modules)))
-        if latest != self._latest:
-            self._latest = latest
-            self._scan_all()
-        for (_, attribute), (namespace, real) in self._found.items():
-            if namespace.get(attribute) is real:
-                namespace[attribute] = self._replacements[id(real)]
-
-    def _scan_all(self) -> None:
-        for name, module in list(sys.modules.items()):
-            # Some put other objects into sys.modules, and looking at those may import things.
-            namespace = vars(module) if type(module) is ModuleType else {}
-            if namespace and self._read.get(name) != (id(namespace), len(namespace)):
-                self._scan(name, namespace)
-
-    def _scan(self, name: str, namespace: dict[str, Any]) -> None:
-        self._read[name] = (id(namespace), len(namespace))
-        if name.partition(".")[0] in REAL_WAITERS or name == __name__:
-            return
-        for attribute, value in list(namespace.items()):
-            if id(value) in self._replacements:
-                self._found[name, attribute] = (namespace, value)
-
-    def put_back(self) -> None:
-        for (_, attribute), (namespace, real) in self._found.items():
-            if namespace.get(attribute) is self._replacements[id(real)]:
-                namespace[attribute] = real
+    current = _current()
+    return _real_loop_time(loop) if current is None else _open[0].monotonic + current.now() + _blocked.seconds
 
 
-_places = _Places({time.sleep: _sleep, asyncio.sleep: _asyncio_sleep})
+class _Blocked:
+    """How long selectors have blocked since the outermost harness was opened."""
+
+    seconds = 0.0
+
+
+_blocked = _Blocked()
+
+
+def _select(self: Any, timeout: float | None = None) -> Any:
+    """``DefaultSelector.select``, timed."""
+    if timeout is not None and timeout <= 0:
+        return _real_select(self, timeout)
+    began = Real.monotonic()
+    try:
+        return _real_select(self, timeout)
+    finally:
+        _blocked.seconds += Real.monotonic() - began
+
+
+def _original(name: str) -> Callable[..., Any]:
+    """The function of the ``time`` module, also when this module is imported under freezegun."""
+    api = sys.modules.get("freezegun.api")
+    function: Callable[..., Any] = getattr(api, f"real_{name}", None) or getattr(time, name)
+    return function
+
+
+_places = Places({
+    time.sleep: _sleep,
+    asyncio.sleep: _asyncio_sleep,
+    _original("monotonic"): _monotonic,
+    _original("monotonic_ns"): _monotonic_ns,
+    _original("perf_counter"): _perf_counter,
+    _original("perf_counter_ns"): _perf_counter_ns,
+})  # fmt: skip
 
 
 class sleep_virtually:  # noqa: N801 - reads as a verb: with sleep_virtually(sleeper)
@@ -199,12 +181,18 @@ class sleep_virtually:  # noqa: N801 - reads as a verb: with sleep_virtually(sle
         self._sleeper = sleeper
 
     def __enter__(self) -> None:
-        """Put the functions in place."""
-        _places.replace()
-        _open.append(self._sleeper)
+        """Put the stand-ins in place; a monotonic clock goes on from where it is."""
+        passed = _open[-1].now() if _open else 0.0
+        _open.append(_Open(self._sleeper, monotonic=_monotonic(), perf_counter=_perf_counter(), passed=passed))
+        _places.fill()
+        _blocked.seconds = _blocked.seconds if len(_open) > 1 else 0.0
+        selectors.DefaultSelector.select = _select  # type: ignore[method-assign]
+        asyncio.BaseEventLoop.time = _loop_time  # type: ignore[assignment, method-assign]
 
     def __exit__(self, *exc_info: object) -> None:
         """Put the real ones back with the last harness."""
-        _open.remove(self._sleeper)
+        _open[:] = [each for each in _open if each.sleeper is not self._sleeper]
         if not _open:
-            _places.put_back()
+            _places.clear()
+            selectors.DefaultSelector.select = _real_select  # type: ignore[method-assign]
+            asyncio.BaseEventLoop.time = _real_loop_time  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any
 
 from kombu.asynchronous.timer import Timer as KombuTimer
+from kombu.asynchronous.timer import scheduled
 
 from .real import Real, plain
 from .virtual import VirtualTime
@@ -81,6 +82,11 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
     def pending(self) -> list[Due]:
         """All live entries, soonest first."""
         return sorted(due for due in self.entries if not due.entry.canceled)
+
+    @property
+    def queue(self) -> list[Any]:
+        """All live entries as kombu shows them: what ``inspect scheduled`` reads."""
+        return [scheduled(due.at.timestamp(), 0, due.entry) for due in self.pending()]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from ..errors import TimeTravelError
+from ..errors import TimeTravelError, hide_frames
 from .freezer import Freezer
 from .real import plain
 
 __all__ = ["Clock", "VirtualTime"]
+
+__tracebackhide__ = hide_frames
 
 ReportT = TypeVar("ReportT")
 

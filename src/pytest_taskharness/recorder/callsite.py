@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from types import FrameType
 
 from ..timeline import CallSite
@@ -17,18 +15,14 @@ _PLUMBING = frozenset({"celery", "kombu", "vine", "pytest_taskharness", "amqp", 
 _BOUNDARY = "pytest_taskharness.worker.pool"
 
 
-def call_site() -> CallSite | None:
-    """The innermost frame of the user, or None where Celery acts by itself."""
+def call_site(root: str = "") -> CallSite | None:
+    """The innermost frame of the user, its file as seen from ``root``, or None where Celery acts by itself."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
         if name == _BOUNDARY:
             return None
         if name.partition(".")[0] not in _PLUMBING:
-            return CallSite(_shortened(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name)
+            return CallSite(frame.f_code.co_filename.removeprefix(root), frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return None
-
-
-def _shortened(path: str) -> str:
-    return path.removeprefix(f"{Path.cwd()}{os.sep}")

@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from ..clock.real import plain
-from ..timeline import Event
 from .callsite import call_site
 
 __all__ = ["describe_publish", "snapshot"]
 
 #: ``apply_async`` options that reach ``send_task_message`` under their own names.
-_PLAIN_OPTIONS = (
+_PLAIN_OPTIONS = frozenset({
     "priority", "serializer", "compression", "delivery_mode", "exchange", "routing_key", "reply_to", "retry",
-    "retry_policy", "shadow", "headers",
-)  # fmt: skip
+    "retry_policy", "headers",
+})  # fmt: skip
 
 
 def snapshot(value: Any) -> Any:
@@ -30,40 +29,32 @@ def snapshot(value: Any) -> Any:
     return value
 
 
-def describe_publish(
-    name: str, message: Any, *, options: Mapping[str, Any], default_queue: str, earlier: list[Event]
-) -> dict[str, Any]:  # fmt: skip
+def describe_publish(message: Any, *, options: Mapping[str, Any], amqp: Any, root: str) -> dict[str, Any]:
     """The detail of a ``publish`` event.
 
     Args:
-        name: The task's name.
         message: Celery's ``task_message`` tuple, after it was sent.
         options: What ``send_task_message`` was given.
-        default_queue: Where a message goes that names no queue and no exchange.
-        earlier: The events of the same id: a retry does not repeat that its arguments are hidden.
+        amqp: The ``app.amqp`` that sent it.
+        root: The directory that call sites are told from.
     """
     headers, args, kwargs, embed = _parts(message)
-    hidden = "argsrepr" in options or "kwargsrepr" in options
-    shown = {"argsrepr": headers.get("argsrepr", ""), "kwargsrepr": headers.get("kwargsrepr", "")}
-    for event in earlier:
-        if event.kind == "publish" and event.detail.get("hidden"):
-            hidden, shown = True, {key: event.detail[key] for key in shown}
-            break
     return {
         "args": tuple(snapshot(list(args))),
         "kwargs": snapshot(dict(kwargs)),
-        **shown,
-        "hidden": hidden,
+        "argsrepr": headers.get("argsrepr", ""),
+        "kwargsrepr": headers.get("kwargsrepr", ""),
+        "hidden": "argsrepr" in options or "kwargsrepr" in options,
         "options": _options(headers, options, embed),
         "headers": dict(headers),
-        "queue": _queue(options, default_queue),
+        "queue": _queue(options, amqp),
         "eta": _instant(headers.get("eta")),
         "retries": headers.get("retries") or 0,
         "parent_id": headers.get("parent_id"),
         "root_id": headers.get("root_id"),
         "group_id": headers.get("group"),
         "embed": dict(embed),
-        "call_site": call_site(),
+        "call_site": call_site(root),
     }
 
 
@@ -84,22 +75,24 @@ def _instant(text: Any) -> datetime | None:
     return plain(datetime.fromisoformat(text) if isinstance(text, str) else text)
 
 
-def _queue(options: Mapping[str, Any], default_queue: str) -> str:
+def _queue(options: Mapping[str, Any], amqp: Any) -> str:
     queue = options.get("queue")
     if queue is not None:
         return str(getattr(queue, "name", queue))
     exchange = options.get("exchange")
     if exchange:
         return f"{getattr(exchange, 'name', exchange)}/{options.get('routing_key') or ''}"
-    return str(options.get("routing_key") or default_queue)
+    return str(options.get("routing_key") or amqp.app.conf.task_default_queue)
 
 
 def _options(headers: dict[str, Any], options: Mapping[str, Any], embed: dict[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in options.items() if name in _PLAIN_OPTIONS}
+    if "exchange" in found:
+        found["exchange"] = getattr(found["exchange"], "name", found["exchange"])
     hard, soft = headers.get("timelimit") or (None, None)
-    found: dict[str, Any] = {name: options.get(name) for name in _PLAIN_OPTIONS}
     found["shadow"] = headers.get("shadow")
-    found["exchange"] = getattr(found["exchange"], "name", found["exchange"])
-    found |= {"expires": options.get("expiration"), "time_limit": hard, "soft_time_limit": soft}
-    found |= {"link": embed.get("callbacks"), "link_error": embed.get("errbacks")}
+    found["expires"] = options.get("expiration")
+    found["time_limit"], found["soft_time_limit"] = hard, soft
+    found["link"], found["link_error"] = embed.get("callbacks"), embed.get("errbacks")
     found["ignore_result"] = headers.get("ignore_result") or None
     return {name: value for name, value in found.items() if value is not None}

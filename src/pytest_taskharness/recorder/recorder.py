@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kombu.exceptions import EncodeError, OperationalError
@@ -38,6 +40,9 @@ class Recorder:
         self.before_effect: Callable[[], object] = lambda: None
         #: Called with each publish event, after the broker has the message.
         self.on_published: Callable[[Event], object] = lambda event: None
+        #: What stands for the arguments that a publisher hid, by task id.
+        self._hidden: dict[str, dict[str, Any]] = {}
+        self._root = f"{Path.cwd()}{os.sep}"
         time.on_move = self._jumped
 
     def record(
@@ -52,6 +57,11 @@ class Recorder:
             last.at = last.detail["to"] = after
         else:
             self.timeline.record("clock jump", after, to=after)
+
+    def reprs(self, task_id: str | None, source: Mapping[str, Any]) -> dict[str, Any]:
+        """How the arguments of a message may be shown: Celery writes them out anew in each retry, from the values."""
+        texts = self._hidden.get(task_id or "", source)
+        return {"argsrepr": texts.get("argsrepr"), "kwargsrepr": texts.get("kwargsrepr")}
 
     # -- publishing
 
@@ -80,10 +90,15 @@ class Recorder:
 
     def _published(self, amqp: Any, name: str, message: Any, options: dict[str, Any], **extra: Any) -> Event:
         task_id = message.headers.get("id") or message.body["id"]
-        earlier = self.timeline.of(task_id)
-        detail = describe_publish(
-            name, message, options=options, default_queue=amqp.app.conf.task_default_queue, earlier=earlier
-        )
+        detail = describe_publish(message, options=options, amqp=amqp, root=self._root)
+        before = self._hidden.get(task_id)
+        if before is not None and before["task"] == name:
+            detail |= {"hidden": True, **self.reprs(task_id, {})}
+        elif detail["hidden"]:
+            self._hidden[task_id] = {"task": name, **self.reprs(None, detail)}
+        else:
+            self._hidden.pop(task_id, None)  # another task under the same id, by self.replace()
+        detail["headers"] = {**detail["headers"], **self.reprs(None, detail)}
         return self.record("publish", task=name, id=task_id, **detail, **extra)
 
     def unserializable(
@@ -95,9 +110,11 @@ class Recorder:
         args, kwargs = (body[0], body[1]) if isinstance(body, tuple) else (body["args"], body["kwargs"])
         value = {"args": list(args), "kwargs": dict(kwargs)}
         subject = f"{name}()"
+        hidden = "argsrepr" in options or "kwargsrepr" in options
         return unserializable(
-            subject, value, serializer=serializer, encode=lambda part: dumps(part, serializer), error=error
-        )
+            subject, value, serializer=serializer, encode=lambda part: dumps(part, serializer), error=error,
+            hidden=hidden,
+        )  # fmt: skip
 
     def _warn_of_lost_arguments(self, app: Any, name: str, published: Event, options: dict[str, Any]) -> None:
         sent = {"args": list(published.detail["args"]), "kwargs": published.detail["kwargs"]}

@@ -17,12 +17,14 @@ class UnserializableEncodeError(UnserializableValue, EncodeError):  # type: igno
 
 
 def unserializable(
-    subject: str, value: Any, *, serializer: str, encode: Callable[[Any], object], error: Exception
+    subject: str, value: Any, *, serializer: str, encode: Callable[[Any], object], error: Exception,
+    hidden: bool = False,
 ) -> UnserializableEncodeError:  # fmt: skip
-    """The error for ``value``, which ``encode`` has just refused with ``error``."""
+    """The error for ``value``, which ``encode`` has just refused with ``error``; a hidden one is not shown."""
     path, culprit = first_unserializable(value, encode)
+    shown = "hidden" if hidden else f"{culprit!r:.120}"
     return UnserializableEncodeError(
-        f"{subject} cannot be sent: {path} is {culprit!r:.120} (type {type(culprit).__qualname__}), which the "
+        f"{subject} cannot be sent: {path} is {shown} (type {type(culprit).__qualname__}), which the "
         f"{serializer!r} serializer cannot encode.\n"
         f"{serializer} says: {error}\n"
         "To fix this, pass plain data (an id instead of an object), or give the task a serializer that can."

@@ -68,6 +68,9 @@ def loads(text: str) -> tuple[datetime, list[Event]]:
 
 def _pack_event(event: Event) -> dict[str, Any]:
     detail = _without_hidden(event.detail)
+    if "headers" in detail:
+        # The process and the host that published: all that would differ between two runs of a test.
+        detail = {**detail, "headers": {name: value for name, value in detail["headers"].items() if name != "origin"}}
     return {
         "seq": event.seq,
         "at": event.at.isoformat(),
@@ -92,13 +95,22 @@ def _without_hidden(detail: dict[str, Any]) -> dict[str, Any]:
     return {**shown, "args": (Recorded(str(detail.get("argsrepr"))),), "kwargs": {}}
 
 
+def _without_hidden_signature(value: dict[Any, Any]) -> dict[Any, Any]:
+    """The next link of a chain, a chord's body, a callback: their options may hide their arguments too."""
+    options = value.get("options")
+    if not isinstance(options, dict) or not {"argsrepr", "kwargsrepr"} & options.keys():
+        return value
+    return {**value, "args": [Recorded(str(options.get("argsrepr", "(…)")))], "kwargs": {}}
+
+
 def _pack(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value if type(value) in {bool, int, float, str, type(None)} else _pack_plain(value)
     if isinstance(value, (list, tuple)):
         return {"$tuple": [_pack(item) for item in value]} if isinstance(value, tuple) else [_pack(i) for i in value]
     if isinstance(value, dict):
-        return {"$dict": [[_pack(key), _pack(item)] for key, item in value.items()]}
+        shown = _without_hidden_signature(value)
+        return {"$dict": [[_pack(key), _pack(item)] for key, item in shown.items()]}
     return _pack_object(value)
 
 

@@ -33,7 +33,9 @@ def load_app(path: str) -> Any:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        lines = "".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))).rstrip()
+        error = _real(error)
+        found = traceback.format_exception(type(error), error, _user_part(error.__traceback__), chain=False)
+        lines = "".join(found).rstrip()
         raise ConfigurationError(
             f"the Celery app {path!r} cannot be imported: {type(error).__name__}: {error}\n\n{lines}\n\n"
             f"It is looked up as `celery -A {path}` would: try that command in {here!r}."
@@ -52,6 +54,12 @@ def checked_app(app: Any, *, origin: str) -> Any:
     return app
 
 
+def _real(error: BaseException) -> BaseException:
+    """Celery looks a path up twice: after an AttributeError as a module, whose absence then says nothing."""
+    first = error.__context__
+    return first if isinstance(error, ModuleNotFoundError) and isinstance(first, AttributeError) else error
+
+
 def _user_part(tb: Any) -> Any:
     """The traceback without the frames of the import machinery and of Celery that come first."""
     candidate = tb
@@ -60,4 +68,4 @@ def _user_part(tb: Any) -> Any:
         if name.partition(".")[0] not in {"celery", "kombu", "importlib", "pytest_taskharness"}:
             return candidate
         candidate = candidate.tb_next
-    return tb
+    return None

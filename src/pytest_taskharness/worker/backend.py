@@ -12,14 +12,21 @@ from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
 from celery.result import GroupResult, allow_join_result
 
+from ..errors import hide_frames
+
 __all__ = ["MemoryBackend", "Waiting"]
+
+__tracebackhide__ = hide_frames
 
 
 class Waiting(Protocol):
     """What a backend needs of the world: somebody waits for a result, or looks at one."""
 
-    def wait_until(self, ready: Callable[[], bool], *, timeout: float | None, waiting_for: list[str]) -> None:
-        """Drive until ``ready()``; raise Celery's TimeoutError, or Deadlock."""
+    def wait_until(
+        self, ready: Callable[[], bool], *, timeout: float | None, waiting_for: list[str],
+        on_idle: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Drive until ``ready()``; raise Celery's TimeoutError, or Deadlock, or what ``on_idle()`` raises."""
 
     def looked_at_pending(self, task_id: str) -> None:
         """Somebody read the state of a task that is not ready: perhaps a polling loop."""
@@ -33,11 +40,11 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
     thread_safe = True
     persistent = True
 
-    def __init__(self, app: Any, *, world: Waiting, **kwargs: Any) -> None:
+    def __init__(self, app: Any, *, waits: Waiting, **kwargs: Any) -> None:
         """Be the backend of ``app``."""
         super().__init__(app, max_cached_results=-1, **kwargs)
         self.thread_safe = True
-        self._world = world
+        self._waits = waits
         self._values: dict[Any, Any] = {}
         self._ready: set[str] = set()
         self._chords: dict[str, dict[Any, tuple[str, str, Any]]] = {}
@@ -73,15 +80,13 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
 
     def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
         """``AsyncResult.get()``: drive until the result is there; ``timeout`` counts virtual seconds."""
-        on_interval = kwargs.get("on_interval")
-
-        def ready() -> bool:
-            if on_interval:
-                on_interval()
-            return self._is_ready(task_id)
-
         if not self._is_ready(task_id):
-            self._world.wait_until(ready, timeout=timeout, waiting_for=[task_id])
+            # on_interval raises what a parent failed with; asking all parents at every step would be quadratic.
+            on_idle = kwargs.get("on_interval")
+            waiting_for = [task_id]
+            self._waits.wait_until(
+                lambda: self._is_ready(task_id), timeout=timeout, waiting_for=waiting_for, on_idle=on_idle
+            )
         return self._get_task_meta_for(task_id)
 
     def get_many(self, task_ids: Any, timeout: float | None = None, **kwargs: Any) -> Iterator[tuple[str, Any]]:
@@ -91,7 +96,7 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         while waiting:
             done = [task_id for task_id in waiting if self._is_ready(task_id)]
             if not done:
-                self._world.wait_until(lambda: any(map(self._is_ready, waiting)), timeout=timeout, waiting_for=waiting)
+                self._waits.wait_until(lambda: any(map(self._is_ready, waiting)), timeout=timeout, waiting_for=waiting)
             for task_id in done:
                 waiting.remove(task_id)
                 meta = self._get_task_meta_for(task_id)
@@ -102,7 +107,7 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
         """``AsyncResult.state`` and friends."""
         if not self._is_ready(task_id):
-            self._world.looked_at_pending(task_id)
+            self._waits.looked_at_pending(task_id)
         return self._get_task_meta_for(task_id)
 
     def _is_ready(self, task_id: str) -> bool:

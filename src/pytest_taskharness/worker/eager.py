@@ -11,9 +11,10 @@ from celery.result import allow_join_result
 from .takeover import applied
 
 if TYPE_CHECKING:
+    from ..timeline import Event
     from .world import World
 
-__all__ = ["applying_honestly"]
+__all__ = ["applying_honestly", "complete"]
 
 
 @contextmanager
@@ -39,3 +40,42 @@ def applying_honestly(app: Any, world: World) -> Iterator[None]:
 
     with applied(app, apply):
         yield
+
+
+def complete(world: World, published: Event) -> None:
+    """Run one task to its end, through its retries; an eta that the caller set is left to the clock.
+
+    Raises:
+        RunBudgetExceeded: Its retries never end.
+    """
+    task_id = str(published.id)
+    while not _is_complete(world, task_id):
+        if world.take_step():
+            continue
+        due = world.next_due()
+        if due is None or _waits_for_eta(world, published):
+            return
+        world.move_to(due)
+    _propagate(world, published)
+
+
+def _propagate(world: World, published: Event) -> None:
+    """``task_eager_propagates``: after the last retry, the caller gets the error; Celery's own calls do not."""
+    run = world.timeline.run(str(published.id))
+    caller = published.detail["call_site"]
+    if caller and world.app.conf.task_eager_propagates and run is not None and run.state == "FAILURE" and run.error:
+        raise run.error
+
+
+def _is_complete(world: World, task_id: str) -> bool:
+    # Asked after every step: only the last word counts, not the whole history.
+    for event in reversed(world.timeline.of(task_id)):
+        if event.kind in {"finish", "retry", "publish", "revoke", "poison"}:
+            return event.kind in {"finish", "revoke", "poison"}
+    return False
+
+
+def _waits_for_eta(world: World, published: Event) -> bool:
+    events = world.timeline.of(str(published.id))
+    eta = published.detail["eta"]
+    return eta is not None and eta > world.time.now and not any(event.kind == "start" for event in events)

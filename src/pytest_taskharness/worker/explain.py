@@ -107,6 +107,15 @@ def run_budget(world: World, max_runs: int) -> str:
     )
 
 
+def endless_call(world: World, task_id: str, limit: int) -> str:
+    """In eager mode a call goes on until the task has ended, and this one does not."""
+    return (
+        f"this call's task was retried {limit} times and has not ended: in eager mode a call follows the retries.\n"
+        f"{_busiest(world, task_id)}\n"
+        "To fix this, end the retries (max_retries, or a mocked dependency that recovers)."
+    )
+
+
 def time_budget(world: World, max_time: timedelta | None, due: datetime) -> str:
     """``settle(max_time=…)`` has work left."""
     return (

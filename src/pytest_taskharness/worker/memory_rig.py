@@ -29,23 +29,24 @@ def memory_world(
     recorder.warns_of_loss = eager
     broker = MemoryBroker(lambda: time.now, profile=profile_for(_broker_url(app)))
     world = World(app, time=time, recorder=recorder, broker=broker, eager=eager)
-    broker.wait_for_event = world.wait_for_event
+    broker.wait_for_event = world.waits.wait_for_event
     broker.on_expired = lambda message: _expired(recorder, message)
     url = address(broker)
 
     def make_backend() -> Any:
-        backend = MemoryBackend(app, world=world)
+        backend = MemoryBackend(app, waits=world.waits)
         recorder.wrap_backend(backend)
         return backend
 
     with ExitStack() as stack:
+        stack.callback(setattr, broker, "closed", True)
         settings = {"broker_url": url, "broker_read_url": url, "broker_write_url": url, "result_backend": url, **config}
         amqp = stack.enter_context(
             borrowed(app, config=settings, connect=lambda: connect(broker), make_backend=make_backend)
         )
         recorder.wrap_amqp(amqp)
         stack.enter_context(virtual_readers(time, seed))
-        stack.enter_context(sleep_virtually(Sleeper(time.monotonic, world.sleep, world.lives_here)))
+        stack.enter_context(sleep_virtually(Sleeper(time.monotonic, world.waits.sleep, world.lives_here)))
         if eager:
             stack.enter_context(applying_honestly(app, world))
         stack.enter_context(world.opened())

@@ -18,12 +18,29 @@ from kombu.serialization import prepare_accept_content
 from ..clock.timer import SteppedTimer
 from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
+from ..timeline import Event
 from .pool import Execution, SteppedPool
 
 if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["Node"]
+
+
+class _Controller(WorkController):  # type: ignore[misc]
+    """Celery's worker without the boot steps that a stepped worker switches off anyway.
+
+    To load them only to find that out costs as much as to boot the others.  Steps that the user's app adds are booted.
+    """
+
+    class Blueprint(WorkController.Blueprint):  # type: ignore[misc]
+        """No event loop, no beat, no state file, no autoscaler."""
+
+        default_steps = frozenset({
+            "celery.worker.components:Pool",
+            "celery.worker.components:Timer",
+            "celery.worker.components:Consumer",
+        })  # fmt: skip
 
 
 class _Strategies(dict):  # type: ignore[type-arg]
@@ -50,6 +67,17 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
     node: Node
     Strategies = _Strategies
 
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        """No mingle, no gossip, no heartbeat, no agent, no delayed delivery."""
+
+        default_steps = (
+            "celery.worker.consumer.connection:Connection",
+            "celery.worker.consumer.events:Events",
+            "celery.worker.consumer.control:Control",
+            "celery.worker.consumer.tasks:Tasks",
+            "celery.worker.consumer.consumer:Evloop",
+        )
+
     def start(self) -> None:
         """Connect and get ready, once."""
         self.blueprint.start(self)
@@ -63,6 +91,16 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
         """In the place of ``celery.worker.loops.synloop``: get ready, then leave the driving to the test."""
         self.task_consumer.on_message = self.create_task_handler()
         self.on_ready()
+
+    def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        """The remote control command ``add_consumer``."""
+        super().add_task_queue(queue, *args, **kwargs)
+        self.node.told[queue] = True
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """The remote control command ``cancel_consumer``."""
+        super().cancel_task_queue(queue)
+        self.node.told[queue] = False
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message that is no task."""
@@ -122,6 +160,10 @@ class Node:
         self.pid = os.getpid()
         self.paused = False
         self.alive = False
+        #: Killed: nobody hears any more of what its bodies do.
+        self.dead = False
+        #: What remote control said of a queue: to consume it, or not to.
+        self.told: dict[str, bool] = {}
         self.running: list[Execution] = []
         self._turn = 0
 
@@ -139,16 +181,16 @@ class Node:
         """Virtual seconds."""
         return self.world.time.monotonic()
 
-    def record(self, kind: str, *, task: str | None = None, id: str | None = None, **detail: Any) -> None:
+    def record(self, kind: str, *, task: str | None = None, id: str | None = None, **detail: Any) -> Event:
         """Write down something that this worker did."""
-        self.recorder.record(kind, task=task, id=id, worker=self.name, **detail)
+        return self.recorder.record(kind, task=task, id=id, worker=self.name, **detail)
 
     # -- life
 
     def start(self) -> None:
         """Boot Celery's worker: the same boot steps as ``celery worker``, without pool processes and event loop."""
         mine = {"node": self}
-        self.worker = WorkController(
+        self.worker = _Controller(
             app=self.app,
             hostname=f"{self.name}@taskharness",
             pool_cls=type("SteppedPool", (SteppedPool,), mine),
@@ -187,6 +229,10 @@ class Node:
             self.timer.clear()
             self.consumer.on_close()
             self.consumer.connection.close()
+            self.dead = True
+            for execution in self.running:
+                execution.killed = True
+            self.world.stay_dead()
 
     def _leave(self) -> None:
         self.alive = False
@@ -201,7 +247,10 @@ class Node:
 
     def queues(self) -> list[str]:
         """The names of the queues that this worker consumes, those that publishing has created included."""
-        return self.only or list(dict.fromkeys(queue.name for queue in list(self.app.amqp.queues.values())))
+        names = self.only or list(dict.fromkeys(queue.name for queue in list(self.app.amqp.queues.values())))
+        if not self.told:
+            return names
+        return [name for name in dict.fromkeys([*names, *self.told]) if self.told.get(name, True)]
 
     def deliver(self) -> bool:
         """Take one message and hand it to Celery's own handler, queues in turn; False where none is there."""
@@ -257,6 +306,7 @@ class Node:
         if message is None:
             return False
         step.consumer._receive_callback(message)
+        self.consumer.perform_pending_operations()
         return True
 
     def _pidbox(self) -> Any:
@@ -266,12 +316,15 @@ class Node:
 
     @contextmanager
     def executing(self, execution: Execution) -> Iterator[None]:
-        """While a body runs."""
+        """While a body runs: its app is the current one, as in a pool process."""
+        current = _state._tls.current_app
         with self.world.executing(execution):
             self.running.append(execution)
+            _state._set_current_app(self.app)
             try:
                 yield
             finally:
+                _state._set_current_app(current)
                 self.running.pop()
 
     # -- telling
@@ -297,7 +350,7 @@ class Node:
             return {"task": headers["task"], "id": headers.get("id")}
         return {"task": None, "id": (message.properties or {}).get("correlation_id")}
 
-    @staticmethod
-    def _reprs(message: Any) -> dict[str, Any]:
+    def _reprs(self, message: Any) -> dict[str, Any]:
         headers = message.headers if isinstance(message.headers, dict) else {}
-        return {name: headers[name] for name in ("argsrepr", "kwargsrepr", "parent_id") if headers.get(name)}
+        parent = {"parent_id": headers["parent_id"]} if headers.get("parent_id") else {}
+        return {**self.recorder.reprs(headers.get("id"), headers), **parent}

@@ -25,6 +25,10 @@ _TRAVEL = ("countdown", "eta", "expires", "queue", "exchange", "routing_key", "p
 class UnknownTask(TaskHarnessError, NotRegistered):  # type: ignore[misc]
     """The app has no such task."""
 
+    def __str__(self) -> str:
+        """The text itself; NotRegistered is a KeyError, which would quote it."""
+        return str(self.args[0])
+
 
 class _NoChannel:
     """The channel of a message that came from no broker: nothing to acknowledge."""
@@ -46,6 +50,8 @@ def perform(world: World, signature: Any, *, attempt: int) -> Run:
         TypeError: The arguments do not fit the task.
         kombu.exceptions.EncodeError: An argument cannot be serialized; the text has its path.
     """
+    if not isinstance(signature, dict) or "task" not in signature:
+        raise TypeError(f"perform() takes a Celery signature, such as task.s(1, 2); given: {signature!r}")
     app = world.app
     task = app.tasks.get(signature["task"])
     if task is None:
@@ -57,7 +63,8 @@ def perform(world: World, signature: Any, *, attempt: int) -> Run:
     task_id = str(options.get("task_id") or uuid())
     message = _message(world, task, (args, kwargs), task_id=task_id, attempt=attempt, options=options)
     node = next((node for node in world.nodes if node.alive), world.nodes[0])
-    node.receive(message, "perform()", performed=True, args=args, kwargs=kwargs)
+    hidden = "argsrepr" in options or "kwargsrepr" in options
+    node.receive(message, "perform()", performed=True, args=args, kwargs=kwargs, hidden=hidden)
     run = world.timeline.run(task_id)
     if run is None:
         raise NoSuchRun(f"perform({task.name}) left no trace")

@@ -17,9 +17,14 @@ from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
 from celery.result import denied_join_result
+from celery.utils.log import get_logger
+
+from ..errors import TaskHarnessError
 
 if TYPE_CHECKING:
     from .node import Node
+
+logger = get_logger("celery.pool")
 
 __all__ = ["Execution", "SteppedPool", "outcome_of"]
 
@@ -78,23 +83,30 @@ class SteppedPool(BasePool):  # type: ignore[misc]
         node = self.node
         name, task_id, request = args[:3]
         accept_callback(node.pid, node.monotonic())
+        # Before Celery 5.7 the early ack is put off until the event loop turns, which prefork's does at once.
+        node.consumer.perform_pending_operations()
+        # Before Celery 5.7 the limits of the configuration are the pool's own.
+        soft_timeout = soft_timeout or self.options.get("soft_timeout")
+        timeout = timeout or self.options.get("timeout")
         execution = self._execution(task_id, name, soft_timeout, timeout, timeout_callback)
-        started = node.recorder.record(
-            "start", task=name, id=task_id, worker=node.name, **_delivery(request), **_arguments(request)
-        )
+        shown = node.recorder.reprs(task_id, request)
+        started = node.record("start", task=name, id=task_id, **_delivery(request), **shown)
         try:
             answer = self._run(target, args, execution)
         except _Killed:
+            if node.dead:
+                return
             self._died(started, TimeLimitExceeded(timeout), "FAILURE", error_callback)
-            timeout_callback(False, timeout)
+            _safely(timeout_callback, False, timeout)
         except SystemExit as exit_:
             lost = WorkerLostError(f"Worker exited prematurely: exitcode {exit_.code or 0}.")
             self._died(started, lost, "LOST", error_callback)
         except Exception as error:  # noqa: BLE001 - outside the body: what prefork's child sends to its parent
             self._died(started, error, "FAILURE", error_callback)
         else:
-            self._finished(started, *outcome_of(answer))
-            callback(answer)
+            if not node.dead:
+                self._finished(started, *outcome_of(answer))
+                _safely(callback, answer)
 
     def _run(self, target: Any, args: Any, execution: Execution) -> Any:
         """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
@@ -106,7 +118,7 @@ class SteppedPool(BasePool):  # type: ignore[misc]
 
     def _died(self, started: Any, error: Exception, outcome: str, error_callback: Any) -> None:
         self._finished(started, outcome, error)
-        error_callback(_info(error))
+        _safely(error_callback, _info(error))
 
     def _execution(
         self, task_id: str, name: str, soft: float | None, hard: float | None, timeout_callback: Any
@@ -130,6 +142,16 @@ class SteppedPool(BasePool):  # type: ignore[misc]
 
     def terminate_job(self, pid: Any, signal: Any = None) -> None:
         """``revoke(terminate=True)``: nothing runs while nobody steps, so there is nobody to terminate."""
+
+
+def _safely(callback: Callable[..., object], *args: Any) -> None:
+    """As billiard does: what a callback raises (a broken errback, say) is logged, and the worker goes on."""
+    try:
+        callback(*args)
+    except TaskHarnessError:
+        raise
+    except Exception:
+        logger.exception("Pool callback raised exception")
 
 
 def outcome_of(answer: Any) -> tuple[str, BaseException | None]:
@@ -159,7 +181,3 @@ def _info(error: Exception) -> ExceptionInfo:
 
 def _delivery(request: Any) -> dict[str, Any]:
     return {"redelivered": bool((request.get("delivery_info") or {}).get("redelivered"))}
-
-
-def _arguments(request: Any) -> dict[str, Any]:
-    return {"argsrepr": request.get("argsrepr"), "kwargsrepr": request.get("kwargsrepr")}

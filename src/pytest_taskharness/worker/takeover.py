@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time as _time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +24,10 @@ from ..clock.virtual import VirtualTime
 __all__ = ["applied", "borrowed", "virtual_readers"]
 
 #: What an app has made of its configuration; made anew from ours, and put back.
-_DERIVED = ("amqp", "control", "events", "_pool", "_backend_cache", "_local", "_get_backend")
+_DERIVED = ("amqp", "control", "events", "timezone", "_pool", "_backend_cache", "_local", "_get_backend")
 _MISSING = object()
+#: The apps of all open harnesses, outermost first.
+_borrowed: list[Any] = []
 
 #: What any mode needs; the user's configuration stays beneath it.
 _NEEDED = {
@@ -52,6 +54,7 @@ def borrowed(
         stack.enter_context(_unobserved(app))
         stack.enter_context(_configured(app, {**_NEEDED, **config}))
         stack.enter_context(_fresh(app))
+        stack.enter_context(_rebound(app, config))
         stack.enter_context(_current(app))
         stack.enter_context(_clean_worker_state())
         stack.enter_context(_django_connections_kept(app))
@@ -125,6 +128,36 @@ def _adopt_queues(app: Any, amqp: Any) -> None:
 
 
 @contextmanager
+def _rebound(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
+    """A task copies its defaults from the configuration when it is bound: ours must reach those bound before."""
+    changed = {attribute: setting for attribute, setting in Task.from_config if setting in config}
+    ours = [
+        (task.__dict__, attribute, config[changed[attribute]])
+        for task in app._tasks.values()
+        for attribute in _taken_from_configuration(type(task))
+        if attribute in changed
+    ]
+    before = [attributes.get(name, _MISSING) for attributes, name, _ in ours]
+    for attributes, name, value in ours:
+        attributes[name] = value
+        attributes.pop("_exec_options", None)
+    try:
+        yield
+    finally:
+        for (attributes, name, _), value in zip(ours, before, strict=True):
+            attributes.pop(name, None)
+            attributes.pop("_exec_options", None)
+            if value is not _MISSING:
+                attributes[name] = value
+
+
+def _taken_from_configuration(cls: type) -> list[str]:
+    """``Task.bind`` first marks the class as bound, then fills in what the task does not say itself."""
+    names = list(vars(cls))
+    return names[names.index("__bound__") + 1 :] if "__bound__" in names else []
+
+
+@contextmanager
 def _current(app: Any) -> Iterator[None]:
     """``@shared_task`` and ``current_app`` mean this app, as in a worker that was started with ``-A``."""
     current, default = _state._tls.current_app, _state.default_app
@@ -193,20 +226,31 @@ def _local_tasks_removed(app: Any) -> Iterator[None]:
     """
     traces = {name: task.__dict__.get("__trace__", _MISSING) for name, task in app._tasks.items()}
     finalizers = set(_state._on_app_finalizers)
+    others = [(other, set(other._tasks)) for other in _state._get_active_apps() if other is not app]
+    _borrowed.append(app)
     try:
         yield
     finally:
+        _borrowed.remove(app)
         # Celery also keeps each task's function for every app that is finalized later, in the whole process.
         for finalizer in _state._on_app_finalizers - finalizers:
             if _is_local(finalizer):
                 _state._on_app_finalizers.discard(finalizer)
-        for name, task in list(app._tasks.items()):
-            if name not in traces and "<locals>" in _qualname(task):
-                app._tasks.unregister(name)
-            elif traces.get(name, _MISSING) is _MISSING:
-                task.__dict__.pop("__trace__", None)
-            else:
+        _unregister_local(app, traces)
+        # @shared_task has put it into every app that is alive.
+        for other, names in others:
+            if other not in _borrowed:
+                _unregister_local(other, names)
+        for name, task in app._tasks.items():
+            task.__dict__.pop("__trace__", None)
+            if traces.get(name, _MISSING) is not _MISSING:
                 task.__dict__["__trace__"] = traces[name]
+
+
+def _unregister_local(app: Any, known: Container[str]) -> None:
+    for name, task in list(app._tasks.items()):
+        if name not in known and "<locals>" in _qualname(task):
+            app._tasks.unregister(name)
 
 
 def _is_local(finalizer: Any) -> bool:

@@ -1,0 +1,37 @@
+"""Where the numbers come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["described"]
+
+PACKAGES = ("pytest-taskharness", "celery", "kombu", "pytest", "time-machine", "freezegun", "django")
+
+
+def described() -> str:
+    """The machine and the versions, as one Markdown paragraph."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    return f"{_processor()}, {os.cpu_count()} cores, load {_load()}; {platform.system()}; {python}; {packages}."
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

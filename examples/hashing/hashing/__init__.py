@@ -1,0 +1,1 @@
+"""SHA-256 as a service: slow, asynchronous, and never twice for the same content."""

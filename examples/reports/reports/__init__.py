@@ -1,0 +1,1 @@
+"""A shop's monthly reports, and the articles that it publishes later."""

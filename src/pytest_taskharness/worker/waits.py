@@ -1,0 +1,166 @@
+"""Somebody waits, sleeps or looks: the test, or a body, and the world goes on meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+from ..errors import Deadlock, hide_frames
+from ..timeline.table import offset
+from . import explain
+from .pool import Execution
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["Waits"]
+
+__tracebackhide__ = hide_frames
+
+#: How often a pending result may be read in a row, with nothing else happening, before the reader counts as waiting.
+BUSY_READS = 100
+#: How many such waits, or sleeps, may find nothing to do before it is a deadlock.
+IDLE_WAITS = 100_000
+
+
+class DeadlockTimeout(Deadlock, CeleryTimeoutError):  # type: ignore[misc]
+    """``result.get(timeout=…)`` ran into its timeout, and no longer timeout would have helped."""
+
+
+# On a page it is the Deadlock that users can catch; that it is Celery's TimeoutError too is for `except` clauses.
+DeadlockTimeout.__qualname__, DeadlockTimeout.__module__ = Deadlock.__qualname__, Deadlock.__module__
+
+
+class Waits:
+    """The waits of one world."""
+
+    def __init__(self, world: World) -> None:
+        """Nobody waits yet."""
+        self._world = world
+        self._reads: dict[str, int] = {}
+        self._idle = 0
+
+    def forget(self) -> None:
+        """Something has happened: whoever looks again has a reason to."""
+        self._reads.clear()
+        self._idle = 0
+
+    def wait_until(
+        self, ready: Callable[[], bool], *, timeout: float | None, waiting_for: list[str],
+        on_idle: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """Drive until ``ready()``; whenever there is nothing to do now, and at the end, call ``on_idle()``.
+
+        Raises:
+            celery.exceptions.TimeoutError: ``timeout`` virtual seconds have passed.
+            Deadlock: Nothing can happen any more (with a timeout, it is a TimeoutError too).
+        """
+        deadline = None if timeout is None else self._world.time.now + timedelta(seconds=timeout)
+        look_around = on_idle or (lambda: None)
+        with self._blocking(waiting_for) as strike:
+            while not ready():
+                strike()
+                if not self._world.take_step():
+                    look_around()
+                    self._let_time_pass(deadline, timeout, waiting_for)
+            strike()
+        look_around()
+        if deadline is not None and self._world.time.now > deadline:
+            # A body runs in one go: it was still sleeping when the time was up.
+            raise CeleryTimeoutError(
+                f"{_timed_out(timeout)}; the result was there at {self._when(self._world.time.now)}."
+            )
+
+    @contextmanager
+    def _blocking(self, waiting_for: list[str]) -> Iterator[Callable[[], None]]:
+        """While the test, or a body, waits; yields what lets the body's time limits strike."""
+        execution = self._world.execution_here()
+        if execution is None:
+            yield lambda: None
+            return
+        execution.waiting_for = tuple(waiting_for)
+        yield lambda: execution.strike(self._world.time.now)
+        execution.waiting_for = ()
+
+    def _let_time_pass(self, deadline: datetime | None, timeout: float | None, waiting_for: list[str]) -> None:
+        execution = self._world.execution_here()
+        due = _earliest(self._world.next_due(), execution.deadline() if execution else None)
+        if deadline is not None and (due is None or due > deadline):
+            self._world.move_to(deadline)
+            self._time_out(timeout, due=due, waiting_for=waiting_for)
+        if due is None:
+            error = Deadlock(explain.deadlock(self._world, waiting_for))
+            raise error if execution is None else self._world.broke(error)
+        self._world.move_to(due)
+
+    def _time_out(self, timeout: float | None, *, due: datetime | None, waiting_for: list[str]) -> None:
+        text = _timed_out(timeout)
+        if due is None:
+            raise DeadlockTimeout(f"{text}.\n{explain.deadlock(self._world, waiting_for)}")
+        raise CeleryTimeoutError(f"{text}; the next thing that can happen is due at {self._when(due)}.")
+
+    def _when(self, moment: datetime) -> str:
+        return f"{offset(self._world.timeline.start, moment)} ({moment.isoformat()})"
+
+    def wait_for_event(self, timeout: float | None) -> bool:
+        """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps: do something, or pass the time."""
+        if self._world.obey() or self._world.take_step():
+            return True
+        due = self._world.next_due()
+        if timeout is None and due is None:
+            raise Deadlock(explain.deadlock(self._world, []))
+        deadline = self._world.time.now + timedelta(seconds=timeout or 0)
+        if due is not None and (timeout is None or due <= deadline):
+            self._world.move_to(due)
+            return True
+        self._world.move_to(deadline)
+        return False
+
+    def looked_at_pending(self, task_id: str) -> None:
+        """A state that is not ready was read: the hundredth time in a row, somebody is waiting for it in a loop."""
+        self._reads[task_id] = self._reads.get(task_id, 0) + 1
+        if self._reads[task_id] < BUSY_READS or self._world.execution_here() is not None:
+            return
+        if not self._world.take_step():
+            due = self._world.next_due()
+            if due is not None:
+                self._world.move_to(due)
+            else:
+                self._waited_for_nothing()
+
+    def sleep(self, seconds: float) -> None:
+        """``time.sleep``: in a task's body the clock moves; in the test the world moves on."""
+        execution = self._world.execution_here()
+        if execution is not None:
+            self._sleep_in_body(execution, self._world.time.now + timedelta(seconds=seconds))
+            return
+        steps = len(self._world.timeline)
+        self._reads = dict.fromkeys(self._reads, 0)  # a loop that sleeps is not a busy one
+        self._world.pass_until(self._world.time.now + timedelta(seconds=seconds))
+        if all(event.kind == "clock jump" for event in self._world.timeline.events[steps:]):
+            self._waited_for_nothing()
+
+    def _waited_for_nothing(self) -> None:
+        if self._reads and self._world.next_due() is None:
+            self._idle += 1
+            if self._idle > IDLE_WAITS:
+                raise Deadlock(explain.deadlock(self._world, list(self._reads)))
+
+    def _sleep_in_body(self, execution: Execution, until: datetime) -> None:
+        deadline = execution.deadline()
+        if deadline is not None and deadline <= until:
+            self._world.time.move_to(deadline)
+            execution.strike(self._world.time.now)
+        self._world.time.move_to(until)
+
+
+def _timed_out(timeout: float | None) -> str:
+    return f"the operation timed out after {timeout:g} virtual seconds"
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)

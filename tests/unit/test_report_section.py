@@ -1,0 +1,78 @@
+"""The section that a report shows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+from pytest_taskharness.report.section import MAX_ROWS, section
+from pytest_taskharness.timeline import Timeline
+from pytest_taskharness.worker.report import Report
+
+START = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+
+def harness(events=0):
+    timeline = Timeline(START)
+    for number in range(events):
+        timeline.record("publish", START, task=f"task{number}", id=str(number), queue="celery")
+    return SimpleNamespace(mode="memory", seed=7, timeline=timeline)
+
+
+def test_the_title_names_what_to_repeat_the_test_with():
+    title, _ = section(harness())
+
+    assert title == "taskharness timeline (memory, seed 7)"
+
+
+def test_nothing_happened_is_said():
+    _, text = section(harness())
+
+    assert text == "nothing was published or run (t+0.000s is 2030-01-01T00:00:00+00:00)"
+
+
+def test_the_first_line_says_when_the_clock_began():
+    _, text = section(harness(1))
+
+    assert text.splitlines() == [
+        "t+0.000s is 2030-01-01T00:00:00+00:00",
+        "t+0.000s  publish  task0 0  () queue='celery'",
+    ]
+
+
+def test_a_table_that_just_fits_is_whole():
+    _, text = section(harness(MAX_ROWS))
+
+    assert len(text.splitlines()) == MAX_ROWS + 1
+    assert "not shown" not in text
+
+
+def test_a_long_table_keeps_both_its_ends():
+    _, text = section(harness(MAX_ROWS + 5))
+
+    lines = text.splitlines()
+    assert len(lines) == MAX_ROWS + 2
+    assert "task0 " in lines[1]
+    assert lines[1 + MAX_ROWS // 2] == "… 5 events not shown; harness.timeline has them all"
+    assert f"task{MAX_ROWS + 4} " in lines[-1]
+
+
+# -- what a verb did
+
+
+def test_a_report_counts_attempts_by_outcome():
+    timeline = harness(1).timeline
+    seq = len(timeline)
+    for kind, outcome in [("retry", "RETRY"), ("retry", "RETRY"), ("finish", "SUCCESS"), ("finish", None)]:
+        timeline.record(kind, START, task="task0", id="0", outcome=outcome)
+    timeline.record("revoke", START, task="task1", id="1")
+
+    report = Report.since(timeline, seq, elapsed=START - START)
+
+    assert report.counts == {"RETRY": 2, "SUCCESS": 1, "REVOKED": 1}
+    assert [run.id for run in report.runs] == ["0", "1"]
+    assert repr(report) == "<Report RETRY 2, SUCCESS 1, REVOKED 1 in 0:00:00>"
+
+
+def test_a_report_of_nothing_says_so():
+    assert repr(Report.since(harness(3).timeline, 3, elapsed=START - START)) == "<Report nothing ran in 0:00:00>"
