@@ -46,8 +46,7 @@ class _Open:
     """An open harness, what the monotonic clocks said when it was opened, and what outer ones had let pass by then."""
 
     sleeper: Sleeper
-    monotonic: float
-    perf_counter: float
+    readings: dict[str, float]
     passed: float
 
     def now(self) -> float:
@@ -102,38 +101,36 @@ async def _asyncio_sleep(delay: float, result: Any = None) -> Any:
     return result
 
 
-def _monotonic() -> float:
-    """``time.monotonic``."""
-    current = _current_for_caller()
-    return Real.monotonic() if current is None else current.monotonic + current.sleeper.now()
+def _standing_in_for(name: str) -> tuple[Callable[[], float], Callable[[], int]]:
+    """The stand-ins for ``time.<name>`` and ``time.<name>_ns``: real until a harness opens, virtual from there on."""
+    real: Callable[[], float] = getattr(Real, name)
+
+    def seconds(current: _Open | None) -> float:
+        return real() if current is None else current.readings[name] + current.sleeper.now()
+
+    def read() -> float:
+        return seconds(_current_for_caller())
+
+    def read_ns() -> int:
+        return round(seconds(_current_for_caller()) * 1e9)
+
+    return read, read_ns
 
 
-def _monotonic_ns() -> int:
-    """``time.monotonic_ns``."""
-    current = _current_for_caller()
-    return round((Real.monotonic() if current is None else current.monotonic + current.sleeper.now()) * 1e9)
-
-
-def _perf_counter() -> float:
-    """``time.perf_counter``."""
-    current = _current_for_caller()
-    return Real.perf_counter() if current is None else current.perf_counter + current.sleeper.now()
-
-
-def _perf_counter_ns() -> int:
-    """``time.perf_counter_ns``."""
-    current = _current_for_caller()
-    return round((Real.perf_counter() if current is None else current.perf_counter + current.sleeper.now()) * 1e9)
+_monotonic, _monotonic_ns = _standing_in_for("monotonic")
+_perf_counter, _perf_counter_ns = _standing_in_for("perf_counter")
 
 
 def _loop_time(loop: asyncio.BaseEventLoop) -> float:
-    """``loop.time()``: the virtual time that has passed, and the real time for which loops were blocked in ``select``.
+    """``loop.time()``: the virtual time that has passed, and the real time that loops were blocked in ``select``.
 
     So ``asyncio.timeout(30)`` strikes after exactly 30 virtual seconds of a coroutine that sleeps, and after 30 real
     ones of a coroutine that waits for a socket.
     """
     current = _current()
-    return _real_loop_time(loop) if current is None else _open[0].monotonic + current.now() + _blocked.seconds
+    if current is None:
+        return _real_loop_time(loop)
+    return _open[0].readings["monotonic"] + current.now() + _blocked.seconds
 
 
 class _Blocked:
@@ -183,7 +180,8 @@ class sleep_virtually:  # noqa: N801 - reads as a verb: with sleep_virtually(sle
     def __enter__(self) -> None:
         """Put the stand-ins in place; a monotonic clock goes on from where it is."""
         passed = _open[-1].now() if _open else 0.0
-        _open.append(_Open(self._sleeper, monotonic=_monotonic(), perf_counter=_perf_counter(), passed=passed))
+        readings = {"monotonic": _monotonic(), "perf_counter": _perf_counter()}
+        _open.append(_Open(self._sleeper, readings, passed))
         _places.fill()
         _blocked.seconds = _blocked.seconds if len(_open) > 1 else 0.0
         selectors.DefaultSelector.select = _select  # type: ignore[method-assign]

@@ -10,138 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import _state, signals
-from celery.app.trace import build_tracer
-from celery.worker import WorkController
-from celery.worker.consumer import Consumer
 from kombu.serialization import prepare_accept_content
 
 from ..clock.timer import SteppedTimer
 from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from ..timeline import Event
+from .consumer import SteppedConsumer, SteppedController, WatchedChannel
 from .pool import Execution, SteppedPool
 
 if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["Node"]
-
-
-class _Controller(WorkController):  # type: ignore[misc]
-    """Celery's worker without the boot steps that a stepped worker switches off anyway.
-
-    To load them only to find that out costs as much as to boot the others.  Steps that the user's app adds are booted.
-    """
-
-    class Blueprint(WorkController.Blueprint):  # type: ignore[misc]
-        """No event loop, no beat, no state file, no autoscaler."""
-
-        default_steps = frozenset({
-            "celery.worker.components:Pool",
-            "celery.worker.components:Timer",
-            "celery.worker.components:Consumer",
-        })  # fmt: skip
-
-
-class _Strategies(dict):  # type: ignore[type-arg]
-    """A task's strategy and tracer, made when its first message comes.
-
-    Celery makes all of them at the start; most tests need one, and tasks that are defined inside a test come later.
-    """
-
-    consumer: SteppedConsumer
-
-    def __missing__(self, name: str) -> Any:
-        app = self.consumer.app
-        task = app.tasks[name]  # NotRegistered is a KeyError: Celery's consumer takes it from here
-        if name not in self.consumer.task_buckets:
-            self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
-        task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
-        self[name] = task.start_strategy(app, self.consumer)
-        return self[name]
-
-
-class SteppedConsumer(Consumer):  # type: ignore[misc]
-    """Celery's consumer, except that nobody loops: its event loop is whoever steps."""
-
-    node: Node
-    Strategies = _Strategies
-
-    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
-        """No mingle, no gossip, no heartbeat, no agent, no delayed delivery."""
-
-        default_steps = (
-            "celery.worker.consumer.connection:Connection",
-            "celery.worker.consumer.events:Events",
-            "celery.worker.consumer.control:Control",
-            "celery.worker.consumer.tasks:Tasks",
-            "celery.worker.consumer.consumer:Evloop",
-        )
-
-    def start(self) -> None:
-        """Connect and get ready, once."""
-        self.blueprint.start(self)
-
-    def update_strategies(self) -> None:
-        """Forget what was made so far; it is made again when it is needed."""
-        self.strategies.clear()
-        self.strategies.consumer = self
-
-    def loop(self, *args: Any) -> None:
-        """In the place of ``celery.worker.loops.synloop``: get ready, then leave the driving to the test."""
-        self.task_consumer.on_message = self.create_task_handler()
-        self.on_ready()
-
-    def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
-        """The remote control command ``add_consumer``."""
-        super().add_task_queue(queue, *args, **kwargs)
-        self.node.told[queue] = True
-
-    def cancel_task_queue(self, queue: str) -> None:
-        """The remote control command ``cancel_consumer``."""
-        super().cancel_task_queue(queue)
-        self.node.told[queue] = False
-
-    def on_unknown_message(self, body: Any, message: Any) -> None:
-        """A message that is no task."""
-        self.node.poisoned(message, "not a task message")
-        super().on_unknown_message(body, message)
-
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """A task that this app does not have."""
-        self.node.poisoned(message, self.node.unregistered(message.headers.get("task")), error=exc)
-        super().on_unknown_task(body, message, exc)
-
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """A message that the worker refuses: bad headers, or a content type that is not accepted."""
-        self.node.poisoned(message, f"refused: {exc}", error=exc)
-        super().on_invalid_task(body, message, exc)
-
-    def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """A body that cannot be read."""
-        self.node.poisoned(message, f"cannot be decoded: {exc}", error=exc)
-        super().on_decode_error(message, exc)
-
-
-class _WatchedChannel:
-    """A message's channel, which tells when the message is acknowledged or rejected."""
-
-    def __init__(self, channel: Any, node: Node, identity: dict[str, Any]) -> None:
-        self._channel = channel
-        self._node = node
-        self._identity = identity
-
-    def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
-        self._channel.basic_ack(delivery_tag, multiple=multiple)
-        self._node.record("ack", **self._identity)
-
-    def basic_reject(self, delivery_tag: Any, requeue: bool = False) -> None:
-        self._channel.basic_reject(delivery_tag, requeue=requeue)
-        self._node.record("reject", requeue=requeue, **self._identity)
-        self._node.world.rejected(self._identity, requeue=requeue)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._channel, name)
 
 
 class Node:
@@ -190,7 +71,7 @@ class Node:
     def start(self) -> None:
         """Boot Celery's worker: the same boot steps as ``celery worker``, without pool processes and event loop."""
         mine = {"node": self}
-        self.worker = _Controller(
+        self.worker = SteppedController(
             app=self.app,
             hostname=f"{self.name}@taskharness",
             pool_cls=type("SteppedPool", (SteppedPool,), mine),
@@ -209,6 +90,8 @@ class Node:
         self.worker.blueprint.start(self.worker)
         self.consumer: SteppedConsumer = self.worker.consumer
         self.timer: SteppedTimer = self.worker.timer
+        #: Celery's mailbox for remote control; None where worker_enable_remote_control is off.
+        self._pidbox = next((step.box for step in self.consumer.steps if hasattr(step, "box")), None)
         self.accept = prepare_accept_content(self.app.conf.accept_content)
         signals.task_received.connect(self._on_received, sender=self.consumer)
         signals.worker_process_init.send(sender=None)
@@ -272,7 +155,7 @@ class Node:
         identity = self._identity(message)
         redelivered = bool((message.delivery_info or {}).get("redelivered"))
         self.record("deliver", queue=queue, redelivered=redelivered, **identity, **self._reprs(message), **detail)
-        message.channel = _WatchedChannel(message.channel, self, identity)
+        message.channel = WatchedChannel(message.channel, self, identity)
         self._handle(message)
         self._between_messages()
 
@@ -298,21 +181,15 @@ class Node:
 
     def obey(self) -> bool:
         """Handle one remote control command (revoke, rate_limit, …); False where none is there."""
-        step = getattr(self.worker.consumer, "_taskharness_pidbox", None) or self._pidbox()
-        if step is None or step.consumer is None or not self.alive:
+        box = self._pidbox
+        if box is None or box.consumer is None or not self.alive:
             return False
-        queue = step.consumer.queues[0].name
-        message = step.node.channel.basic_get(queue, no_ack=True)
+        message = box.node.channel.basic_get(box.consumer.queues[0].name, no_ack=True)
         if message is None:
             return False
-        step.consumer._receive_callback(message)
+        box.consumer._receive_callback(message)
         self.consumer.perform_pending_operations()
         return True
-
-    def _pidbox(self) -> Any:
-        boxes = (getattr(step, "box", None) for step in self.consumer.steps)
-        box = self.consumer._taskharness_pidbox = next((box for box in boxes if box is not None), None)
-        return box
 
     @contextmanager
     def executing(self, execution: Execution) -> Iterator[None]:

@@ -1,0 +1,134 @@
+"""Celery's worker and consumer, as far as stepping asks for something else than looping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.app.trace import build_tracer
+from celery.worker import WorkController
+from celery.worker.consumer import Consumer
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["SteppedConsumer", "SteppedController", "WatchedChannel"]
+
+
+class SteppedController(WorkController):  # type: ignore[misc]
+    """Celery's worker without the boot steps that a stepped worker switches off anyway.
+
+    To load them only to find that out costs as much as to boot the others.  Steps that the user's app adds are booted.
+    """
+
+    class Blueprint(WorkController.Blueprint):  # type: ignore[misc]
+        """No event loop, no beat, no state file, no autoscaler."""
+
+        default_steps = frozenset({
+            "celery.worker.components:Pool",
+            "celery.worker.components:Timer",
+            "celery.worker.components:Consumer",
+        })  # fmt: skip
+
+
+class _Strategies(dict):  # type: ignore[type-arg]
+    """A task's strategy and tracer, made when its first message comes.
+
+    Celery makes all of them at the start; most tests need one, and tasks that are defined inside a test come later.
+    """
+
+    consumer: SteppedConsumer
+
+    def __missing__(self, name: str) -> Any:
+        app = self.consumer.app
+        task = app.tasks[name]  # NotRegistered is a KeyError: Celery's consumer takes it from here
+        if name not in self.consumer.task_buckets:
+            self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
+        task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
+        self[name] = task.start_strategy(app, self.consumer)
+        return self[name]
+
+
+class SteppedConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, except that nobody loops: its event loop is whoever steps."""
+
+    node: Node
+    Strategies = _Strategies
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        """No mingle, no gossip, no heartbeat, no agent, no delayed delivery."""
+
+        default_steps = (
+            "celery.worker.consumer.connection:Connection",
+            "celery.worker.consumer.events:Events",
+            "celery.worker.consumer.control:Control",
+            "celery.worker.consumer.tasks:Tasks",
+            "celery.worker.consumer.consumer:Evloop",
+        )
+
+    def start(self) -> None:
+        """Connect and get ready, once."""
+        self.blueprint.start(self)
+
+    def update_strategies(self) -> None:
+        """Forget what was made so far; it is made again when it is needed."""
+        self.strategies.clear()
+        self.strategies.consumer = self
+
+    def loop(self, *args: Any) -> None:
+        """In the place of ``celery.worker.loops.synloop``: get ready, then leave the driving to the test."""
+        self.task_consumer.on_message = self.create_task_handler()
+        self.on_ready()
+
+    def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        """The remote control command ``add_consumer``."""
+        super().add_task_queue(queue, *args, **kwargs)
+        self.node.told[queue] = True
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """The remote control command ``cancel_consumer``."""
+        super().cancel_task_queue(queue)
+        self.node.told[queue] = False
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """A message that is no task."""
+        self.node.poisoned(message, "not a task message")
+        super().on_unknown_message(body, message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A task that this app does not have."""
+        self.node.poisoned(message, self.node.unregistered(message.headers.get("task")), error=exc)
+        super().on_unknown_task(body, message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A message that the worker refuses: bad headers, or a content type that is not accepted."""
+        self.node.poisoned(message, f"refused: {exc}", error=exc)
+        super().on_invalid_task(body, message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that cannot be read."""
+        self.node.poisoned(message, f"cannot be decoded: {exc}", error=exc)
+        super().on_decode_error(message, exc)
+
+
+class WatchedChannel:
+    """A message's channel, which tells when the message is acknowledged or rejected."""
+
+    def __init__(self, channel: Any, node: Node, identity: dict[str, Any]) -> None:
+        """Watch a channel for one message."""
+        self._channel = channel
+        self._node = node
+        self._identity = identity
+
+    def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
+        """Acknowledge, and write it down."""
+        self._channel.basic_ack(delivery_tag, multiple=multiple)
+        self._node.record("ack", **self._identity)
+
+    def basic_reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Reject, and write it down."""
+        self._channel.basic_reject(delivery_tag, requeue=requeue)
+        self._node.record("reject", requeue=requeue, **self._identity)
+        self._node.world.rejected(self._identity, requeue=requeue)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
