@@ -185,6 +185,15 @@ def test_sleep_in_a_body_moves_the_clock(harness, app):
     assert harness.run_of(slow).elapsed.total_seconds() == 10
 
 
+def test_an_unregistered_task_is_explained_by_the_nearest_name(harness, app, tasks):
+    app.send_task("shop.ad", (1, 2))
+    harness.settle()
+    with pytest.raises(
+        AssertionError, match="hint: no task 'shop.ad' is registered on app 'shop'; did you mean 'shop.add'?"
+    ):
+        harness.assert_succeeded("shop.ad")
+
+
 def test_unregistered_task_by_send_task_fails_with_not_registered(harness, app):
     result = app.send_task("shop.nowhere", (1,))
     with pytest.raises(NotRegistered, match="nowhere"):

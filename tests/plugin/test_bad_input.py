@@ -25,17 +25,17 @@ from pytest_taskharness.errors import (
 app = Celery("shop", set_as_current=False)
 
 
-@app.task(name="shop.add")
+@app.task(name="shop.add", shared=False)
 def add(x, y=1):
     return x + y
 
 
-@app.task(name="shop.give")
+@app.task(name="shop.give", shared=False)
 def give(kind):
     return {"deep": [1, {"value": {"set": {1}, "object": object()}[kind]}]}
 
 
-@app.task(name="shop.forever", bind=True, max_retries=None)
+@app.task(name="shop.forever", shared=False, bind=True, max_retries=None)
 def forever(self):
     raise self.retry(countdown=1, exc=ValueError("again"))
 

@@ -228,3 +228,24 @@ def test_one(freezer, harness):
     )
 
     result.assert_outcomes(passed=1)
+
+
+def test_it_makes_no_difference_which_library_froze_first(project):
+    result = project.test(
+        """
+        import time
+        from time import monotonic
+        import pytest
+        from pytest_taskharness import Harness
+        from shop import app
+
+        @pytest.mark.parametrize("library", ["freezegun", "time-machine", "freezegun", "time-machine"])
+        def test_monotonic_clocks_are_virtual(library):
+            with Harness.open(app, clock=library):
+                first, second = time.monotonic(), monotonic()
+                time.sleep(30)
+                assert round(time.monotonic() - first, 6) == round(monotonic() - second, 6) == 30
+        """
+    )
+
+    result.assert_outcomes(passed=4)

@@ -112,3 +112,18 @@ def test_an_empty_timeline_is_an_empty_table():
 
     assert (str(timeline), len(timeline)) == ("", 0)
     assert repr(timeline) == "<Timeline of 0 events from 2030-01-01T00:00:00+00:00>"
+
+
+def test_keyword_arguments_are_shown_as_they_are_written():
+    timeline = Timeline(at(0))
+    timeline.record("publish", at(0), task="shop.add", id="1", argsrepr="(1,)", kwargsrepr="{'b': 2}", kwargs={"b": 2})
+
+    assert "(1, b=2)" in str(timeline)
+
+
+def test_hidden_keyword_arguments_stay_what_the_publisher_wrote():
+    timeline = Timeline(at(0))
+    detail = {"argsrepr": "(***)", "kwargsrepr": "{***}", "kwargs": {"b": "secret"}, "hidden": True}
+    timeline.record("publish", at(0), task="shop.add", id="1", **detail)
+
+    assert "(***, {***})" in str(timeline)

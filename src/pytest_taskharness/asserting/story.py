@@ -86,7 +86,10 @@ def retries_of(run: Run) -> list[BaseException | None]:
 
 
 def advice(run: Run, evidence: Evidence) -> list[str]:
-    """What to do about a run that has not come to its end."""
+    """What to do about a run that has not come to its end, or that no worker could take."""
+    poison = next((event for event in run.timeline if event.kind == "poison"), None)
+    if poison is not None:
+        return [f"hint: {poison.detail.get('note')}"]
     if run.finished:
         return []
     if run.eta is not None and run.eta > evidence.now and run.state in {"PENDING", "RECEIVED", "RETRY"}:

@@ -20,8 +20,15 @@ def offset(start: datetime, at: datetime) -> str:
 
 def arguments(detail: Any) -> str:
     """The arguments as they may be shown: Celery's own reprs where the publisher hid the values."""
-    parts = [_unbracketed(str(detail.get("argsrepr") or "()")), str(detail.get("kwargsrepr") or "{}")]
-    return ", ".join(part for part in parts if part and part != "{}")
+    parts = [_unbracketed(str(detail.get("argsrepr") or "()")), _keywords(detail)]
+    return ", ".join(filter(None, parts))
+
+
+def _keywords(detail: Any) -> str:
+    shown = str(detail.get("kwargsrepr") or "{}")
+    if detail.get("hidden") or not isinstance(detail.get("kwargs"), dict):
+        return "" if shown == "{}" else shown
+    return ", ".join(f"{name}={value!r:.200}" for name, value in detail["kwargs"].items())
 
 
 def _unbracketed(text: str) -> str:

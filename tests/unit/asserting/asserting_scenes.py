@@ -16,27 +16,27 @@ SITE = CallSite("shop/signup.py", 31, "sign_up")
 app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
 
 
-@app.task(name="shop.tasks.send_email")
+@app.task(name="shop.tasks.send_email", shared=False)
 def send_email(user_id, template, locale="en"): ...
 
 
-@app.task(name="shop.tasks.charge", bind=True)
+@app.task(name="shop.tasks.charge", shared=False, bind=True)
 def charge(self, order_id, amount): ...
 
 
-@app.task(name="shop.tasks.sync_crm")
+@app.task(name="shop.tasks.sync_crm", shared=False)
 def sync_crm(user_id): ...
 
 
-@app.task(name="shop.tasks.log")
+@app.task(name="shop.tasks.log", shared=False)
 def log(level, *lines, **context): ...
 
 
-@app.task(name="shop.tasks.report")
+@app.task(name="shop.tasks.report", shared=False)
 def report(): ...
 
 
-@app.task(name="shop.tasks.alert")
+@app.task(name="shop.tasks.alert", shared=False)
 def alert(request=None, exc=None, traceback=None): ...
 
 
