@@ -282,3 +282,15 @@ def test_step_takes_exactly_one_step(open_harness, tasks):
     assert not second.ready()
     assert harness.step().id == second.id
     assert harness.step() is None
+
+
+def test_the_backend_keeps_every_transition(harness, app):
+    @app.task(bind=True, shared=False)
+    def steps(self):
+        self.update_state(state="HALFWAY", meta={"done": 1})
+        return 2
+
+    result = steps.delay()
+    result.get()
+
+    assert app.backend.transitions(result.id) == [("HALFWAY", {"done": 1}), ("SUCCESS", 2)]

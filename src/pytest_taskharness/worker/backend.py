@@ -47,6 +47,7 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         self._waits = waits
         self._values: dict[Any, Any] = {}
         self._ready: set[str] = set()
+        self._transitions: dict[str, list[tuple[str, Any]]] = {}
         self._chords: dict[str, dict[Any, tuple[str, str, Any]]] = {}
         self._sizes: dict[str, int] = {}
         self._added: Counter[str] = Counter()
@@ -114,6 +115,7 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         return task_id in self._ready
 
     def _store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        self._transitions.setdefault(task_id, []).append((state, result))
         # A SUCCESS is final in Celery's key-value backends: a later state is not stored.
         stored = super()._store_result(task_id, result, state, *args, **kwargs)
         succeeded = task_id in self._ready and self._get_task_meta_for(task_id)["status"] == states.SUCCESS
@@ -122,6 +124,10 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         else:
             self._ready.discard(task_id)
         return stored
+
+    def transitions(self, task_id: str) -> list[tuple[str, Any]]:
+        """Every state that was ever stored for a task, with its encoded result: not only the last."""
+        return list(self._transitions.get(task_id, ()))
 
     def _forget(self, task_id: str) -> None:
         super()._forget(task_id)

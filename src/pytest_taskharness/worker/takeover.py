@@ -133,7 +133,7 @@ def _rebound(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
     changed = {attribute: setting for attribute, setting in Task.from_config if setting in config}
     ours = [
         (task.__dict__, attribute, config[changed[attribute]])
-        for task in app._tasks.values()
+        for task in (app._tasks.values() if changed else ())
         for attribute in _taken_from_configuration(type(task))
         if attribute in changed
     ]

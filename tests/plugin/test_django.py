@@ -1,0 +1,72 @@
+"""A Django project: the settings' namespace, and the database connection of the test."""
+
+from __future__ import annotations
+
+SETTINGS = """
+SECRET_KEY = "a test"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+USE_TZ = True
+CELERY_BROKER_URL = "amqp://nobody@nowhere.invalid//"
+CELERY_RESULT_BACKEND = "redis://nowhere.invalid/0"
+CELERY_TASK_ALWAYS_EAGER = True
+"""
+
+SHOP = """
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+
+from celery import Celery
+from django.db import connection
+
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+
+@app.task
+def order(number):
+    with connection.cursor() as cursor:
+        cursor.execute("insert into orders values (%s)", [number])
+"""
+
+
+def test_a_body_uses_the_tests_own_database_connection(project):
+    project.file(
+        settings=SETTINGS,
+        shop=SHOP,
+        test_orders="""
+        from django.db import connection
+        from shop import order
+
+        def test_order(harness):
+            with connection.cursor() as cursor:
+                cursor.execute("create table orders (number integer)")
+                order.delay(7)
+                assert cursor.execute("select count(*) from orders").fetchone() == (0,)
+                harness.settle()
+                # Celery's Django fixup closes connections around each task: an in-memory database would be gone.
+                assert cursor.execute("select number from orders").fetchall() == [(7,)]
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)
+
+
+def test_settings_in_a_namespace_are_overridden_and_put_back(project):
+    project.file(
+        settings=SETTINGS,
+        shop=SHOP,
+        test_settings="""
+        from pytest_taskharness import Harness
+        from shop import app
+
+        def test_settings():
+            with Harness.open(app):
+                assert app.conf.broker_url.startswith("taskharness-memory://")
+                assert app.conf.task_always_eager is False
+            assert app.conf.broker_url == "amqp://nobody@nowhere.invalid//"
+            assert app.conf.task_always_eager is True
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)
