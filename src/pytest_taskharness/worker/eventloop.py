@@ -16,7 +16,8 @@ def outside_event_loop() -> Iterator[None]:
     A worker process has none.  Without this, an ``async def`` test could not drive such a task.
     """
     loop = asyncio.get_running_loop()
-    swap = getattr(asyncio.tasks, "_swap_current_task", None)  # Python 3.12 and later
+    # Python 3.12 and later refuses a task while another is current; a callback of the loop has none.
+    swap = getattr(asyncio.tasks, "_swap_current_task", None) if asyncio.current_task(loop) else None
     current = swap(loop, None) if swap else None
     asyncio._set_running_loop(None)
     try:
