@@ -285,9 +285,15 @@ class Worker:
         """Die as a node does: the connection is lost, and what is not acknowledged is redelivered."""
         self._node.kill()
 
-    def shutdown(self) -> None:
-        """Stop as on SIGTERM: what is held for later goes back to the broker."""
-        self._node.stop()
+    def shutdown(self, *, warm: bool = True) -> None:
+        """Stop: warm as on SIGTERM, or cold as on SIGQUIT; either way what is held goes back to the broker.
+
+        https://docs.celeryq.dev/en/stable/userguide/workers.html#stopping-the-worker
+        """
+        if warm:
+            self._node.stop()
+        else:
+            self._node.kill()
 
     def __repr__(self) -> str:
         """As ``<Worker a>``."""

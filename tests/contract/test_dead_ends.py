@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import pytest
@@ -19,7 +20,7 @@ from pytest_taskharness.errors import (
     TimeTravelError,
     UnserializableValue,
 )
-from pytest_taskharness.worker import descent
+from pytest_taskharness.worker import descent, world
 
 
 @memory_only
@@ -343,3 +344,28 @@ def test_no_leftovers_no_complaint(open_harness, tasks):
     tasks.noop.delay()
     harness.settle()
     harness.close()
+
+
+def test_a_body_that_waits_for_a_thread_that_waits_for_the_worker_is_told_so(open_harness, app, monkeypatch):
+    monkeypatch.setattr(world, "DRIVING_SECONDS", 0.05)
+    harness = open_harness()
+    found = []
+
+    @app.task(shared=False)
+    def inner():
+        pass
+
+    @app.task(shared=False)
+    def outer():
+        def wait():
+            with pytest.raises(Deadlock, match="which another thread is driving \\(running: .*outer\\)") as info:
+                inner.delay().get(disable_sync_subtasks=False)
+            found.append(info)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+
+    outer.delay()
+    harness.settle()
+    assert found

@@ -125,10 +125,11 @@ def test_nothing_runs_after_the_only_worker_is_killed(harness, tasks):
 
 
 @memory_only
-def test_a_warm_shutdown_gives_back_what_it_held(harness, tasks):
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_shutdown_gives_back_what_the_worker_held(harness, tasks, warm):
     tasks.noop.apply_async(countdown=60)
     harness.drain()
-    harness.worker().shutdown()
+    harness.worker().shutdown(warm=warm)
     harness.worker("second")
     harness.settle()
     run = harness.run_of(tasks.noop)

@@ -13,7 +13,7 @@ from celery import signals
 
 from ..clock.timer import Due
 from ..clock.virtual import VirtualTime
-from ..errors import FidelityError, RunBudgetExceeded, hide_frames
+from ..errors import Deadlock, FidelityError, RunBudgetExceeded, hide_frames
 from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
@@ -28,6 +28,10 @@ from .waits import Waits
 __all__ = ["Broker", "World"]
 
 __tracebackhide__ = hide_frames
+
+
+#: Real seconds that a thread waits for another one to end its step.
+DRIVING_SECONDS = 30
 
 
 class Broker(Protocol):
@@ -112,7 +116,7 @@ class World:
         Raises:
             TaskHarnessError: An error of ours has ended a task during the step.
         """
-        with self._lock:
+        with self._driving():
             if asyncio._get_running_loop() is None:
                 stepped = self._step()
             else:
@@ -124,6 +128,21 @@ class World:
             error, self._broken = self._broken, None
             raise error
         return stepped
+
+    @contextmanager
+    def _driving(self) -> Iterator[None]:
+        """One thread steps at a time; a thread that a body waits for cannot step, as long as it waits."""
+        if not self._lock.acquire(timeout=DRIVING_SECONDS):
+            names = ", ".join(execution.task_name for _, execution in self.stack)
+            raise Deadlock(
+                f"thread {threading.current_thread().name!r} has waited {DRIVING_SECONDS} real seconds to drive the "
+                f"worker, which another thread is driving (running: {names or 'no body'}). A body that waits for a "
+                "thread which publishes in eager mode, or calls result.get(), waits for itself."
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def broke(self, error: Exception) -> Exception:
         """An error of ours inside a task would end as that task's failure: the verb that drives it raises it too."""
