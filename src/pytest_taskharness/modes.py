@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from .errors import ConfigurationError
@@ -51,6 +50,8 @@ def check(name: str, *, origin: str) -> str:
         raise ConfigurationError(
             f"mode {name!r} (from {origin}) is planned and not in this version. Modes that work: {', '.join(MODES)}."
         )
+    import difflib  # only for the text: every pytest run loads this module
+
     near = difflib.get_close_matches(name, MODES, n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(f"unknown mode {name!r} (from {origin}).{meant} Modes: {', '.join(MODES)}, or all.")
