@@ -255,8 +255,12 @@ def _unregister_local(app: Any, known: Container[str]) -> None:
 
 def _is_local(finalizer: Any) -> bool:
     """Whether what ``connect_on_app_finalize`` was given makes a task of a function inside a function."""
-    cells = zip(finalizer.__code__.co_freevars, finalizer.__closure__ or (), strict=True)
-    return any(name == "fun" and "<locals>" in cell.cell_contents.__qualname__ for name, cell in cells)
+    code = getattr(finalizer, "__code__", None)
+    if code is None:
+        return False  # a callable of the user's, which is no function
+    cells = zip(code.co_freevars, finalizer.__closure__ or (), strict=True)
+    functions = (cell.cell_contents for name, cell in cells if name == "fun")
+    return any("<locals>" in getattr(function, "__qualname__", "") for function in functions)
 
 
 def _qualname(task: Any) -> str:
