@@ -108,7 +108,8 @@ class Harness(Assertions):
             self._world.add_node(name, concurrency=self._concurrency())
 
     def _concurrency(self) -> int:
-        return int(self.app.conf.worker_concurrency or DEFAULT_CONCURRENCY)
+        configured = str(self.app.conf.worker_concurrency)  # None and "auto" mean the cores of a machine
+        return int(configured) if configured.isdigit() and int(configured) else DEFAULT_CONCURRENCY
 
     # -- life
 

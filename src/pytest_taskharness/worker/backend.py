@@ -37,6 +37,8 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
 
     supports_native_join = True
     supports_autoexpire = True
+    supports_result_compression = True
+    supports_failure_expires = True
     thread_safe = True
     persistent = True
 

@@ -32,6 +32,7 @@ _borrowed: list[Any] = []
 #: What any mode needs; the user's configuration stays beneath it.
 _NEEDED = {
     "task_always_eager": False,
+    "worker_pool": "solo",  # ours takes its place; Celery warns of green ones
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "broker_connection_retry_on_startup": True,
