@@ -203,3 +203,13 @@ def test_sleeping_without_a_harness_afterwards_is_real(open_harness, tasks):
     before = time.perf_counter()
     asyncio.run(asyncio.sleep(0.01))
     assert time.perf_counter() - before >= 0.009
+
+
+def test_a_timer_of_the_loop_fires_in_real_time_where_nobody_sleeps(harness):
+    async def until_called():
+        called = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, called.set)
+        await called.wait()
+
+    asyncio.run(until_called())
+    assert passed(harness) == 0

@@ -145,6 +145,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     Channel = Channel
     driver_type = "memory"
     driver_name = "taskharness-memory"
+    #: As of the drivers of real brokers: Celery retries the publish, and raises kombu's OperationalError.
+    connection_errors = (*virtual.Transport.connection_errors, ConnectionError)
+    recoverable_connection_errors = connection_errors
     implements = virtual.Transport.implements.extend(exchange_type=frozenset(["direct", "topic", "fanout"]))
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
