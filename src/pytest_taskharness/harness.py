@@ -108,8 +108,12 @@ class Harness(Assertions):
             self._world.add_node(name, concurrency=self._concurrency())
 
     def _concurrency(self) -> int:
-        configured = str(self.app.conf.worker_concurrency)  # None and "auto" mean the cores of a machine
-        return int(configured) if configured.isdigit() and int(configured) else DEFAULT_CONCURRENCY
+        configured = self.app.conf.worker_concurrency
+        if configured in (None, 0, "auto"):  # all of them mean the cores of a machine
+            return DEFAULT_CONCURRENCY
+        if not str(configured).isdigit():
+            raise ConfigurationError(f"worker_concurrency is a number, or 'auto'; the app has {configured!r}")
+        return int(configured)
 
     # -- life
 

@@ -177,7 +177,7 @@ def test_after_several_workers_and_a_kill(kept, app, tasks, open_harness, mode):
         ({"pool": "prefork"}, FidelityError),
         ({"visibility_timeout": 60}, FidelityError),
         ({"mode": "redis"}, ConfigurationError),
-        ({"config": {"worker_concurrency": "many"}}, ValueError),
+        ({"config": {"worker_concurrency": "many"}}, ConfigurationError),
     ],
     ids=str,
 )
