@@ -76,3 +76,15 @@ def test_a_report_counts_attempts_by_outcome():
 
 def test_a_report_of_nothing_says_so():
     assert repr(Report.since(harness(3).timeline, 3, elapsed=START - START)) == "<Report nothing ran in 0:00:00>"
+
+
+class Unshowable(Exception):
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+def test_a_repr_that_raises_does_not_end_the_session():
+    broken = harness()
+    broken.timeline.record("finish", START, outcome="FAILURE", error=Unshowable())
+
+    assert section(broken)[1] == "the timeline could not be drawn: RuntimeError in a repr"

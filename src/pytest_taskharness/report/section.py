@@ -25,7 +25,10 @@ class Recorded(Protocol):
 def section(harness: Recorded) -> tuple[str, str]:
     """The title and the text of the section."""
     title = f"taskharness timeline ({harness.mode}, seed {harness.seed})"
-    return title, _text(harness.timeline.start, harness.timeline)
+    try:
+        return title, _text(harness.timeline.start, harness.timeline)
+    except Exception as error:  # noqa: BLE001 - a user's repr that raises must not end the whole session
+        return title, f"the timeline could not be drawn: {type(error).__name__} in a repr"
 
 
 def _text(start: datetime, timeline: Timeline) -> str:

@@ -26,9 +26,17 @@ def arguments(detail: Any) -> str:
 
 def _keywords(detail: Any) -> str:
     shown = str(detail.get("kwargsrepr") or "{}")
-    if detail.get("hidden") or not isinstance(detail.get("kwargs"), dict):
+    values = detail.get("kwargs")
+    # The repr of plain data is harmless; of anything else, Celery's safe one stands in the headers.
+    if detail.get("hidden") or not isinstance(values, dict) or not all(map(_is_plain, values.values())):
         return "" if shown == "{}" else shown
-    return ", ".join(f"{name}={value!r:.200}" for name, value in detail["kwargs"].items())
+    return ", ".join(f"{name}={value!r:.200}" for name, value in values.items())
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in {list, tuple}:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in {str, int, float, bool, datetime}
 
 
 def _unbracketed(text: str) -> str:
