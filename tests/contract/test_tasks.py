@@ -541,3 +541,21 @@ def test_task_without_a_name_gets_one_from_its_module(harness, app):
 
     assert unnamed.name == f"{__name__}.unnamed"
     assert unnamed.delay().get() == 1
+
+
+def test_a_run_that_was_replaced_is_found_by_either_task(harness, app, tasks):
+    @app.task(bind=True, shared=False, name="shop.outer")
+    def outer(self):
+        raise self.replace(tasks.add.s(1, 2))
+
+    result = outer.delay()
+    harness.settle()
+
+    run = harness.run_of(result)
+    assert harness.run_of(outer) == harness.run_of(tasks.add) == run
+    assert (run.task, run.tasks, run.result) == ("shop.add", ["shop.outer", "shop.add"], 3)
+
+
+def test_performing_a_canvas_is_refused(harness, tasks):
+    with pytest.raises(TypeError, match=r"perform\(\) runs one task; given: a chain"):
+        harness.perform(tasks.add.s(1, 2) | tasks.add.s(3))

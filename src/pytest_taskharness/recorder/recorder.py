@@ -81,7 +81,7 @@ class Recorder:
                 self._published(amqp, name, message, options, unknown=True)
                 raise
             published = self._published(amqp, name, message, options)
-            if self.warns_of_loss:
+            if self.warns_of_loss and not name.startswith("celery."):
                 self._warn_of_lost_arguments(amqp.app, name, published, options)
             self.on_published(published)
             return sent

@@ -67,8 +67,14 @@ class Run:
 
     @property
     def task(self) -> TaskName:
-        """The task's registered name."""
-        return TaskName(next((event.task for event in self._events if event.task), ""))
+        """The task's registered name; after ``self.replace()``, which keeps the id, that of the replacement."""
+        names = self.tasks
+        return names[-1] if names else TaskName("")
+
+    @property
+    def tasks(self) -> list[TaskName]:
+        """Every task that ran under this id, in order: more than one after ``self.replace()``."""
+        return [TaskName(name) for name in dict.fromkeys(event.task for event in self._events) if name]
 
     @property
     def messages(self) -> list[Message]:

@@ -73,7 +73,7 @@ class Timeline:
     def runs(self, task: str | None = None) -> list[Run]:
         """All runs that were published or delivered, by the order of their first event."""
         found = (Run(self, task_id) for task_id, events in self._by_id.items() if any(map(_makes_a_run, events)))
-        return [run for run in found if task is None or run.task == task]
+        return [run for run in found if task is None or task in run.tasks]
 
     def runs_since(self, seq: int) -> list[Run]:
         """The runs that did something (started, ended, were revoked) from event number ``seq`` on."""

@@ -95,7 +95,9 @@ def _unobserved(app: Any) -> Iterator[None]:
 def _configured(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
     changes = app.conf.maps[0]
     before = dict(changes)
-    app.conf.update(config)
+    # Before Celery 5.7 a name with the namespace's prefix, in any of the maps, wins over one without it.
+    prefixed = {app.conf._to_keys(name)[0]: value for name, value in config.items()}
+    app.conf.update({**config, **prefixed})
     try:
         yield
     finally:
