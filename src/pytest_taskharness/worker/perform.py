@@ -53,9 +53,8 @@ def perform(world: World, signature: Any, *, attempt: int) -> Run:
     if not isinstance(signature, dict) or "task" not in signature:
         raise TypeError(f"perform() takes a Celery signature, such as task.s(1, 2); given: {signature!r}")
     if signature.get("subtask_type"):
-        raise TypeError(
-            f"perform() runs one task; given: a {signature['subtask_type']}. Call it with .delay() and harness.settle()."
-        )
+        kind = signature["subtask_type"]
+        raise TypeError(f"perform() runs one task; given: a {kind}. Call it with .delay(), then harness.settle().")
     app = world.app
     task = app.tasks.get(signature["task"])
     if task is None:
