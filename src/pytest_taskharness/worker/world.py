@@ -299,10 +299,8 @@ class World:
             self._descent.add(identity["id"], identity["id"])
 
     def _revoked(self, request: Any = None, expired: bool = False, terminated: bool = False, **_: Any) -> None:
-        if World._open[-1] is not self and self not in World._open:
-            return
         task_id = getattr(request, "id", None)
         if task_id is None or not self.timeline.of(task_id):
-            return
+            return  # a task of another world
         note = "expired" if expired else "terminated" if terminated else "revoked"
         self.recorder.record("revoke", task=getattr(request, "task", None), id=task_id, state="REVOKED", note=note)
