@@ -14,7 +14,9 @@ from .report import Row, markdown
 __all__ = ["main"]
 
 #: In the order of the table.
-MEASUREMENTS = ("one_test", "throughput", "flatness", "startup", "waiting", "opening", "canvas")
+MEASUREMENTS = (
+    "one_test", "on_redis", "throughput", "flatness", "startup", "servers", "waiting", "opening", "canvas",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

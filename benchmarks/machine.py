@@ -7,16 +7,21 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pytest_taskharness.servers.binary import find_binary
+
 __all__ = ["described"]
 
-PACKAGES = ("pytest-taskharness", "celery", "kombu", "pytest", "time-machine", "freezegun", "django")
+PACKAGES = (
+    "pytest-taskharness", "celery", "kombu", "redis", "fakeredis", "pytest", "time-machine", "freezegun", "django",
+)  # fmt: skip
 
 
 def described() -> str:
     """The machine and the versions, as one Markdown paragraph."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    return f"{_processor()}, {os.cpu_count()} cores, load {_load()}; {platform.system()}; {python}; {packages}."
+    machine = f"{_processor()}, {os.cpu_count()} cores, load {_load()}; {platform.system()}"
+    return f"{machine}; {python}; {packages}; server: {find_binary() or 'none'}."
 
 
 def _processor() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 from pytest_taskharness.harness import Harness
@@ -15,6 +16,7 @@ from .shop import app, noop
 __all__ = ["measure"]
 
 WARM_UP = 50
+ON_REDIS = ("fakeredis", "redis")
 
 
 def measure(quick: bool) -> list[Row]:
@@ -22,9 +24,10 @@ def measure(quick: bool) -> list[Row]:
     tasks, rounds = (300, 10) if quick else (1000, 30)
     taken = interleaved(
         {
-            "ours": lambda: stepped("time-machine", tasks),
-            "freezegun": lambda: stepped("freezegun", tasks),
+            "ours": lambda: stepped("memory", "time-machine", tasks),
+            "freezegun": lambda: stepped("memory", "freezegun", tasks),
             "bare": lambda: bare(tasks),
+            **{mode: partial(stepped, mode, "time-machine", tasks) for mode in ON_REDIS},
         },
         rounds=rounds,
     )
@@ -44,12 +47,21 @@ def _rows(taken: dict[str, list[float]], tasks: int) -> list[Row]:
             times(rate * cost["bare"]), "≥ 2,800 tasks/s", at_least(rate, 2800),
         ),
         Row(f"{what}, freezegun", micros(cost["freezegun"]), beside, times(frozen)),
+        *(_row_on_redis(mode, taken, cost) for mode in ON_REDIS),
     ]  # fmt: skip
 
 
-def stepped(clock: str, tasks: int) -> float:
+def _row_on_redis(mode: str, taken: dict[str, list[float]], cost: dict[str, float]) -> Row:
+    return Row(
+        f"`delay` + run + `get` of a no-op, `{mode}`, timeline on",
+        f"{micros(cost[mode])} ({1 / cost[mode]:,.0f} tasks/s)", f"`memory`: {micros(cost['ours'])}",
+        times(pairwise_ratio(taken[mode], taken["ours"])),
+    )  # fmt: skip
+
+
+def stepped(mode: str, clock: str, tasks: int) -> float:
     """Seconds for so many tasks in a harness of their own; opening it is not counted."""
-    with Harness.open(app, "memory", clock=clock):
+    with Harness.open(app, mode, clock=clock):
         return _after_warm_up(lambda: noop.delay().get(), tasks)
 
 

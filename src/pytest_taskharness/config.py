@@ -53,12 +53,18 @@ class Settings:
         app: The path of the Celery app, or None where a fixture says it.
         seed: Makes what is random repeatable.
         timeline: When a report shows the timeline: ``never``, ``failed`` or ``always``.
+        redis_url: A Redis that runs already, or None: one is started where a mode needs it.
+        allow_nonempty: Whether that Redis may hold keys that are not ours.
+        allow_remote: Whether it may be on another machine.
     """
 
     modes: Sourced[tuple[str, ...]]
     app: Sourced[str | None]
     seed: Sourced[int]
     timeline: Sourced[str]
+    redis_url: Sourced[str | None]
+    allow_nonempty: Sourced[bool]
+    allow_remote: Sourced[bool]
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def read_settings(option: Callable[[str], Any], ini: Callable[[str], Any]) -> Se
     def sourced(name: str, default: Any) -> Sourced[Any]:
         given, configured = option(f"taskharness_{name}"), ini(f"taskharness_{name}")
         if given is not None:
-            return Sourced(given, f"--taskharness-{name}")
+            return Sourced(given, f"--taskharness-{name.replace('_', '-')}")
         return Sourced(configured, f"ini taskharness_{name}") if configured else Sourced(default, "default")
 
     chosen = sourced("mode", [modes.DEFAULT])
@@ -98,6 +104,11 @@ def read_settings(option: Callable[[str], Any], ini: Callable[[str], Any]) -> Se
         app=sourced("app", None),
         seed=_checked(sourced("seed", "0"), int, "a whole number"),
         timeline=_checked(sourced("timeline", "failed"), _timeline_choice, f"one of {', '.join(TIMELINE_CHOICES)}"),
+        redis_url=_checked(
+            sourced("redis_url", None), _not_empty, "the URL of a Redis, such as redis://127.0.0.1:6379/15"
+        ),
+        allow_nonempty=sourced("allow_nonempty", False),
+        allow_remote=sourced("allow_remote", False),
     )
 
 
@@ -110,6 +121,13 @@ def _checked(setting: Sourced[Any], convert: Callable[[Any], T], wanted: str) ->
 
 def _timeline_choice(value: str) -> str:
     if value not in TIMELINE_CHOICES:
+        raise ValueError(value)
+    return value
+
+
+def _not_empty(value: str | None) -> str | None:
+    """A variable of the shell that is not set must not mean that another server is used."""
+    if value == "":
         raise ValueError(value)
     return value
 

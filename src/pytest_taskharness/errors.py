@@ -6,21 +6,24 @@ how to mend it; none of them needs the documentation open beside it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 __all__ = [
     "AmbiguousRun",
     "ConfigurationError",
     "Deadlock",
     "FidelityError",
+    "ForeignMessage",
     "HarnessClosed",
     "LeftoverWork",
     "LossyRoundTrip",
     "NoSuchRun",
     "RunBudgetExceeded",
+    "ServerError",
     "TaskHarnessError",
     "TimeTravelError",
     "UnserializableValue",
+    "WorkerDied",
 ]
 
 
@@ -83,6 +86,32 @@ class HarnessClosed(TaskHarnessError):
 
 class LeftoverWork(TaskHarnessError, AssertionError):
     """A test with ``strict_leftovers`` ended with messages, deliveries or timers still pending."""
+
+
+class ServerError(TaskHarnessError):
+    """A real server, or the process of one, cannot be had: none found, not started, not reachable, died.
+
+    The message says what was looked for and where, shows the end of the server's log, and names the ways out.
+    """
+
+
+class ForeignMessage(TaskHarnessError):
+    """A queue delivered a message of another test: isolation is broken, and the session ends.
+
+    Attributes:
+        seen: The texts of all that were raised in this process, whoever has caught them.
+    """
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, text: str) -> None:
+        """Raise the alarm."""
+        super().__init__(text)
+        self.seen.append(text)
+
+
+class WorkerDied(TaskHarnessError):
+    """A real worker process ended although the test did not end it; the message shows the end of its log."""
 
 
 class UnserializableValue(TaskHarnessError):

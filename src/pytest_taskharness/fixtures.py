@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .config import NO_APP, MarkerOptions, Settings, read_marker
-from .errors import ConfigurationError, FidelityError, TaskHarnessError
+from .errors import ConfigurationError, FidelityError, ServerError, TaskHarnessError, WorkerDied
 
 if TYPE_CHECKING:
     from .harness import Harness
+    from .servers.given import GivenURL
 
 __all__: list[str] = []
 
@@ -83,26 +84,26 @@ def harness(
     yield from _opened(request, taskharness_app, taskharness_config, mode=_taskharness_mode, seed=_taskharness_seed)
 
 
-@pytest.fixture
-def memory_harness(
-    request: pytest.FixtureRequest,
-    taskharness_app: Any,
-    taskharness_config: Mapping[str, Any],
-    _taskharness_seed: int,
-) -> Iterator[Harness]:
-    """A harness in ``memory`` mode, whatever the command line says."""
-    yield from _opened(request, taskharness_app, taskharness_config, mode="memory", seed=_taskharness_seed)
+def _pinned(mode: str) -> Any:
+    """A fixture for one mode, whatever the command line says."""
+
+    def fixture(
+        request: pytest.FixtureRequest,
+        taskharness_app: Any,
+        taskharness_config: Mapping[str, Any],
+        _taskharness_seed: int,
+    ) -> Iterator[Harness]:
+        yield from _opened(request, taskharness_app, taskharness_config, mode=mode, seed=_taskharness_seed)
+
+    fixture.__doc__ = f"A harness in ``{mode}`` mode, whatever the command line says."
+    return pytest.fixture(name=f"{mode.replace('+', '_')}_harness")(fixture)
 
 
-@pytest.fixture
-def eager_harness(
-    request: pytest.FixtureRequest,
-    taskharness_app: Any,
-    taskharness_config: Mapping[str, Any],
-    _taskharness_seed: int,
-) -> Iterator[Harness]:
-    """A harness in ``eager`` mode, whatever the command line says."""
-    yield from _opened(request, taskharness_app, taskharness_config, mode="eager", seed=_taskharness_seed)
+eager_harness = _pinned("eager")
+memory_harness = _pinned("memory")
+fakeredis_harness = _pinned("fakeredis")
+redis_harness = _pinned("redis")
+redis_process_harness = _pinned("redis+process")
 
 
 def _opened(
@@ -111,7 +112,8 @@ def _opened(
     from .harness import Harness
 
     marker = _marked(request)
-    given = request.config.stash[SETTINGS].app
+    settings = request.config.stash[SETTINGS]
+    given = settings.app
     if given.source.startswith("--"):
         app = given.value  # the command line wins over a fixture that conftest.py overrides
     try:
@@ -125,8 +127,9 @@ def _opened(
             pool=marker.pool,
             visibility_timeout=marker.visibility_timeout,
             strict_leftovers=marker.strict_leftovers,
+            redis_url=_given_redis(settings),
         )
-    except (ConfigurationError, FidelityError) as error:
+    except (ConfigurationError, FidelityError, ServerError, WorkerDied) as error:
         raise pytest.UsageError(str(error)) from None
     request.node.stash.setdefault(OPENED, []).append(harness)
     try:
@@ -135,6 +138,16 @@ def _opened(
         # A test that has failed has one thing to say, not two.
         harness.strict_leftovers &= request.node.stash.get(PASSING, True)
         harness.close()
+
+
+def _given_redis(settings: Settings) -> GivenURL | None:
+    from .servers.given import GivenURL
+
+    url = settings.redis_url
+    if url.value is None:
+        return None
+    allowed = {"allow_nonempty": settings.allow_nonempty.value, "allow_remote": settings.allow_remote.value}
+    return GivenURL(url.value, url.source, **allowed)
 
 
 def _marked(request: pytest.FixtureRequest) -> MarkerOptions:

@@ -14,14 +14,14 @@ DEFAULT = "memory"
 MODES = {
     "eager": "no broker: the body runs at the call",
     "memory": "a broker of our own in this process, a stepped worker",
+    "fakeredis": "kombu's redis transport over fakeredis, a stepped worker",
+    "redis": "a real Redis, a stepped worker",
+    "redis+process": "a real Redis and a real worker process",
 }
 
 #: What the names of later versions will mean.
 PLANNED = {
-    "fakeredis": "kombu's redis transport over fakeredis, a stepped worker",
-    "redis": "a real Redis, a stepped worker",
     "rabbitmq": "a real RabbitMQ, a stepped worker",
-    "redis+process": "a real Redis and a real worker process",
     "rabbitmq+process": "a real RabbitMQ and a real worker process",
     "external": "a broker and workers that already run",
 }

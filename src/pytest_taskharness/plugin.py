@@ -10,7 +10,7 @@ import pytest
 
 from . import fixtures
 from .config import MARKER, TIMELINE_CHOICES, Settings, read_marker, read_settings
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ForeignMessage
 from .fixtures import OPENED, PASSING, SETTINGS
 from .modes import MODES
 
@@ -30,10 +30,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--taskharness-timeline", metavar="WHEN",
         help=f"when a report shows the timeline of a test: {', '.join(TIMELINE_CHOICES)} (default: failed)",
     )  # fmt: skip
+    group.addoption(
+        "--taskharness-redis-url", metavar="URL",
+        help="a Redis that runs: redis://, rediss:// or redis+socket://, with an empty database (default: start one)",
+    )  # fmt: skip
+    group.addoption(
+        "--taskharness-allow-nonempty", action="store_true", default=None,
+        help="take the database of that URL though it holds keys that are not the harness's; they are left alone",
+    )  # fmt: skip
+    group.addoption(
+        "--taskharness-allow-remote", action="store_true", default=None,
+        help="take the Redis of that URL though it is on another machine, as a service container of CI is",
+    )  # fmt: skip
     parser.addini("taskharness_mode", "modes, as --taskharness-mode", type="args", default=[])
     parser.addini("taskharness_app", "the Celery app, as --taskharness-app", default="")
     parser.addini("taskharness_seed", "as --taskharness-seed", default="")
     parser.addini("taskharness_timeline", "as --taskharness-timeline", default="")
+    parser.addini("taskharness_redis_url", "as --taskharness-redis-url", default="")
+    parser.addini("taskharness_allow_nonempty", "as --taskharness-allow-nonempty", type="bool", default=False)
+    parser.addini("taskharness_allow_remote", "as --taskharness-allow-remote", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,7 +69,21 @@ def pytest_report_header(config: pytest.Config) -> str:
     if settings.app.source.startswith("ini"):
         app = f"{settings.app}, unless a taskharness_app fixture says otherwise"
     clock = "time-machine (installed)" if find_spec("time_machine") else "freezegun (default)"
-    return f"taskharness: mode {chosen}, app {app}, server none, clock {clock}, seed {settings.seed}"
+    return f"taskharness: mode {chosen}, app {app}, server {_server(settings)}, clock {clock}, seed {settings.seed}"
+
+
+def _server(settings: Settings) -> str:
+    """Which Redis the chosen modes would use; nothing is started or connected to, and no password is shown."""
+    if not any(mode.startswith("redis") for mode in settings.modes.value):
+        return "none"
+    url = settings.redis_url
+    if url.value:
+        from .servers.given import masked
+
+        return f"{masked(url.value)} ({url.source})"
+    from .servers.binary import find_binary
+
+    return str(find_binary() or "none (no redis-server found)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -83,13 +112,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     item.stash[PASSING] = item.stash.get(PASSING, True) and report.passed
     when = item.config.stash[SETTINGS].timeline.value
     if (report.failed and when != "never") or (report.when == "call" and when == "always"):
-        from .report.section import section
+        from .report.section import sections
 
-        report.sections.extend(section(harness) for harness in item.stash.get(OPENED, []))
+        report.sections.extend(part for harness in item.stash.get(OPENED, []) for part in sections(harness))
         item.stash[OPENED] = []
     if report.when == "teardown":
         item.stash[OPENED] = []
         del item.stash[PASSING]
+        if ForeignMessage.seen:  # whoever has caught it: the verdict of no test can be trusted any more
+            item.session.shouldfail = f"taskharness: {ForeignMessage.seen[0]}"
     return report
 
 

@@ -15,7 +15,7 @@ from celery import Celery
 from pytest_taskharness import Harness
 
 START = "2030-01-01T00:00:00+00:00"
-MODES = ("memory", "eager")
+MODES = ("memory", "eager", "fakeredis", "redis")
 
 
 @pytest.fixture(params=MODES)

@@ -293,4 +293,8 @@ def test_the_backend_keeps_every_transition(harness, app):
     result = steps.delay()
     result.get()
 
-    assert app.backend.transitions(result.id) == [("HALFWAY", {"done": 1}), ("SUCCESS", 2)]
+    stored = [event.detail for event in harness.timeline.of(result.id) if event.kind == "store"]
+    assert [(each["state"], each.get("meta", each.get("result"))) for each in stored] == [
+        ("HALFWAY", {"done": 1}),
+        ("SUCCESS", 2),
+    ]

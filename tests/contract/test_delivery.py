@@ -9,7 +9,6 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 from scenario import after, eager_only, kinds, memory_only, passed
 
-from pytest_taskharness.broker.transport import Channel
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError
 
 
@@ -359,11 +358,12 @@ def test_tally_counts_a_task_that_died_with_its_worker_after_an_early_ack_as_los
     assert list(harness.tally.unexpected) == []
 
 
-def test_a_publish_that_raises_is_unknown(harness, tasks, monkeypatch):
+def test_a_publish_that_raises_is_unknown(harness, app, tasks, monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionResetError
 
-    monkeypatch.setattr(Channel, "_put", refuse)
+    with app.connection_for_write() as connection:
+        monkeypatch.setattr(type(connection.default_channel), "_put", refuse)
     with pytest.raises(OperationalError):
         tasks.noop.delay()
     assert [run.task for run in harness.tally.unknown] == ["shop.noop"]

@@ -69,7 +69,8 @@ def closed(made):
 
 def test_an_unknown_mode():
     assert refused(ConfigurationError, Harness.open, app, "memroy") == (
-        "unknown mode 'memroy' (from Harness.open(mode=…)). Did you mean 'memory'? Modes: eager, memory, or all."
+        "unknown mode 'memroy' (from Harness.open(mode=…)). Did you mean 'memory'? "
+        "Modes: eager, memory, fakeredis, redis, redis+process, or all."
     )
 
 
@@ -80,7 +81,8 @@ def test_all_is_no_mode_of_one_harness():
 @pytest.mark.parametrize("mode", [None, ["memory"], 5])
 def test_a_mode_that_is_no_text(mode):
     assert refused(ConfigurationError, Harness.open, app, mode) == (
-        f"Harness.open(mode=…) takes the name of a mode (eager, memory); given: {mode!r}"
+        f"Harness.open(mode=…) takes the name of a mode (eager, memory, fakeredis, redis, redis+process); "
+        f"given: {mode!r}"
     )
 
 
@@ -130,15 +132,15 @@ def test_workers_that_are_no_usable_number(workers):
 @pytest.mark.parametrize("mode", ["memory", "eager"])
 def test_a_pool_belongs_to_a_real_worker_process(mode):
     assert refused(FidelityError, Harness.open, app, mode, pool="prefork") == (
-        f"pool='prefork' means a real worker process; mode {mode!r} steps its worker in the test's thread. The "
-        "mode that can is 'redis+process', which is not in this version."
+        f"pool='prefork' means a real worker process; mode {mode!r} steps its worker in the test's thread. Run "
+        "this test with mode='redis+process'."
     )
 
 
 def test_a_visibility_timeout_belongs_to_redis():
     assert refused(FidelityError, Harness.open, app, visibility_timeout=3600) == (
-        "visibility_timeout=3600 belongs to Redis; mode 'memory' redelivers when a connection is lost. The modes that "
-        "can are 'fakeredis' and 'redis', which are not in this version."
+        "visibility_timeout=3600 belongs to Redis; mode 'memory' redelivers when a connection is lost. Run this "
+        "test with mode='fakeredis', 'redis' or 'redis+process'."
     )
 
 

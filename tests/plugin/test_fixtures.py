@@ -54,7 +54,7 @@ def test_a_harness_of_the_users_own_wins_over_ours(project):
         def test_ours(memory_harness):
             assert memory_harness.mode == "memory"
         """,
-        "--taskharness-mode=all",
+        "--taskharness-mode=eager,memory",
     )
 
     result.assert_outcomes(passed=2)
@@ -81,7 +81,7 @@ def test_a_harness_of_the_users_own_may_build_on_ours(project):
 )
 def test_a_harness_that_builds_on_ours_is_repeated_for_each_mode(project):
     project.file(conftest=BUILT_ON_OURS)
-    result = project.test("def test_both(harness):\n    pass", "--taskharness-mode=all", "-v")
+    result = project.test("def test_both(harness):\n    pass", "--taskharness-mode=eager,memory", "-v")
 
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_both[[]eager] PASSED*", "*test_both[[]memory] PASSED*"])
@@ -149,7 +149,8 @@ def test_fixtures_of_session_and_module_scope_may_use_the_app_before_any_harness
 def test_an_autouse_fixture_may_ask_for_the_harness(project):
     project.file(conftest="import pytest\n\n@pytest.fixture(autouse=True)\ndef always(harness):\n    yield harness")
     result = project.test(
-        "from shop import add\n\ndef test_one():\n    assert add.delay(1, 2).get() == 3", "--taskharness-mode=all"
+        "from shop import add\n\ndef test_one():\n    assert add.delay(1, 2).get() == 3",
+        "--taskharness-mode=eager,memory",
     )
 
     result.assert_outcomes(passed=2)
@@ -175,7 +176,7 @@ def test_usefixtures_and_parametrize_go_together(project):
         def test_add(n):
             assert add.delay(n, n).get() == 2 * n
         """,
-        "--taskharness-mode=all",
+        "--taskharness-mode=eager,memory",
     )
 
     result.assert_outcomes(passed=4)

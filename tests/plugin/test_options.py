@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_taskharness.modes import MODES
+
 ONE = """
 def test_shop(harness):
     print("ran in", harness.mode, harness.seed)
@@ -65,7 +67,7 @@ def test_there_is_no_header_when_pytest_is_quiet(project):
         (["--taskharness-mode=eager"], ["test_shop"]),
         (["--taskharness-mode=memory,eager"], ["test_shop[memory]", "test_shop[eager]"]),
         (["--taskharness-mode=eager", "--taskharness-mode", "memory"], ["test_shop[eager]", "test_shop[memory]"]),
-        (["--taskharness-mode=all"], ["test_shop[eager]", "test_shop[memory]"]),
+        (["--taskharness-mode=all"], [f"test_shop[{mode}]" for mode in MODES]),
     ],
 )
 def test_a_test_is_named_after_its_mode_where_there_are_several(project, arguments, expected):
@@ -75,8 +77,8 @@ def test_a_test_is_named_after_its_mode_where_there_are_several(project, argumen
 def test_each_mode_is_really_run_in(project):
     result = project.test(ONE, "--taskharness-mode=all", "-rP")
 
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["ran in eager 0", "ran in memory 0"])
+    result.assert_outcomes(passed=len(MODES))
+    result.stdout.fnmatch_lines([f"ran in {mode} 0" for mode in MODES])
 
 
 def test_modes_of_the_configuration_file_are_run_in(project):
@@ -108,19 +110,22 @@ def test_a_pinned_fixture_is_not_repeated(project):
             ["--taskharness-mode=memmory"],
             (
                 "ERROR: taskharness: unknown mode 'memmory' (from --taskharness-mode). Did you mean 'memory'? "
-                "Modes: eager, memory, or all."
+                "Modes: eager, memory, fakeredis, redis, redis+process, or all."
             ),
         ),
         (
-            ["--taskharness-mode=redis"],
+            ["--taskharness-mode=external"],
             (
-                "ERROR: taskharness: mode 'redis' (from --taskharness-mode) is planned and not in this version. "
-                "Modes that work: eager, memory."
+                "ERROR: taskharness: mode 'external' (from --taskharness-mode) is planned and not in this version. "
+                "Modes that work: eager, memory, fakeredis, redis, redis+process."
             ),
         ),
         (
             ["--taskharness-mode="],
-            "ERROR: taskharness: --taskharness-mode names no mode. Modes: eager, memory, or all.",
+            (
+                "ERROR: taskharness: --taskharness-mode names no mode. "
+                "Modes: eager, memory, fakeredis, redis, redis+process, or all."
+            ),
         ),
         (["--taskharness-seed=x"], "ERROR: taskharness: --taskharness-seed takes a whole number; given: 'x'"),
         (
@@ -145,7 +150,7 @@ def test_a_wrong_line_of_the_configuration_file_is_named_as_such(project):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert (
         "ERROR: taskharness: unknown mode 'egaer' (from ini taskharness_mode). Did you mean 'eager'? "
-        "Modes: eager, memory, or all."
+        "Modes: eager, memory, fakeredis, redis, redis+process, or all."
     ) in result.errlines
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_taskharness.config import MARKER, MarkerOptions, read_marker, read_settings
 from pytest_taskharness.errors import ConfigurationError
+from pytest_taskharness.modes import MODES
 
 
 def settings(*, cli=(), ini=()):
@@ -30,12 +31,15 @@ def refused(*kwargs, args=()):
 def test_every_setting_has_a_default_and_says_so():
     found = settings()
 
-    assert [str(value) for value in (found.modes, found.app, found.seed, found.timeline)] == [
-        "('memory',) (default)",
-        "None (default)",
-        "0 (default)",
-        "failed (default)",
-    ]
+    assert {name: str(value) for name, value in vars(found).items()} == {
+        "modes": "('memory',) (default)",
+        "app": "None (default)",
+        "seed": "0 (default)",
+        "timeline": "failed (default)",
+        "redis_url": "None (default)",
+        "allow_nonempty": "False (default)",
+        "allow_remote": "False (default)",
+    }
 
 
 def test_the_configuration_file_beats_the_default():
@@ -74,6 +78,26 @@ def test_an_unknown_choice_lists_the_choices():
     assert str(caught.value) == "ini taskharness_timeline takes one of never, failed, always; given: 'sometimes'"
 
 
+def test_a_redis_is_named_on_the_command_line_or_in_the_configuration_file():
+    given = settings(cli={"taskharness_redis_url": "redis://h/1", "taskharness_allow_nonempty": True})
+    configured = settings(ini={"taskharness_redis_url": "redis://h/2", "taskharness_allow_remote": True})
+
+    assert str(given.redis_url) == "redis://h/1 (--taskharness-redis-url)"
+    assert str(given.allow_nonempty) == "True (--taskharness-allow-nonempty)"
+    assert str(given.allow_remote) == "False (default)"
+    assert str(configured.redis_url) == "redis://h/2 (ini taskharness_redis_url)"
+    assert str(configured.allow_remote) == "True (ini taskharness_allow_remote)"
+
+
+def test_a_url_from_a_variable_that_is_not_set_is_refused():
+    with pytest.raises(ConfigurationError) as caught:
+        settings(cli={"taskharness_redis_url": ""}, ini={"taskharness_redis_url": "redis://h/2"})
+
+    assert str(caught.value) == (
+        "--taskharness-redis-url takes the URL of a Redis, such as redis://127.0.0.1:6379/15; given: ''"
+    )
+
+
 # -- the marker
 
 
@@ -89,7 +113,7 @@ def test_one_mode_and_several_modes():
     assert marker({"mode": "eager"}).modes == ("eager",)
     assert marker({"modes": ["eager", "memory"]}).modes == ("eager", "memory")
     assert marker({"modes": "eager,memory"}).modes == ("eager", "memory")
-    assert marker({"modes": "all"}).modes == ("eager", "memory")
+    assert marker({"modes": "all"}).modes == tuple(MODES)
 
 
 def test_one_seed_and_several_seeds():
@@ -141,7 +165,8 @@ def test_mode_and_modes_at_once_are_refused():
 
 def test_an_unknown_mode_says_where_it_came_from():
     assert refused({"mode": "egaer"}) == (
-        "unknown mode 'egaer' (from @pytest.mark.taskharness). Did you mean 'eager'? Modes: eager, memory, or all."
+        "unknown mode 'egaer' (from @pytest.mark.taskharness). Did you mean 'eager'? "
+        f"Modes: {', '.join(MODES)}, or all."
     )
 
 

@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,17 @@ def test_the_failure_in_the_readme_is_the_real_one(tmp_path):
     )
     real = errors_of(tmp_path, failing.name)[failing.name]
     assert comparable(real) == comparable((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+# -- the table of differences is that of the parity suite
+
+
+def test_design_names_the_scenario_that_shows_each_difference():
+    rows = runpy.run_path(str(ROOT / "tests/parity/differences.py"))["DIFFERENCES"]
+    assert rows, "nothing was collected, so nothing was compared"
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (.+) \| `(\w+\.\w+)` \|$", page, re.MULTILINE)
+    assert shown == [(row.title, row.scenario) for row in rows]
 
 
 # -- the documents hang together

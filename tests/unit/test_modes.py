@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pytest_taskharness import modes
 from pytest_taskharness.errors import ConfigurationError
+
+NAMES = ", ".join(modes.MODES)
 
 
 @pytest.mark.parametrize(
@@ -16,8 +20,8 @@ from pytest_taskharness.errors import ConfigurationError
         (["eager", "memory"], ("eager", "memory")),
         ([" eager , memory "], ("eager", "memory")),
         (["memory,,", "memory"], ("memory",)),
-        (["all"], ("eager", "memory")),
-        (["memory,all"], ("memory", "eager")),
+        (["all"], tuple(modes.MODES)),
+        (["redis,all"], ("redis", *(name for name in modes.MODES if name != "redis"))),
     ],
 )
 def test_lists_are_split_and_each_mode_is_named_once(values, expected):
@@ -37,7 +41,7 @@ def test_a_misspelt_mode_is_answered_with_the_one_that_was_meant():
         modes.parse(["memmory"], origin="--taskharness-mode")
 
     assert str(caught.value) == (
-        "unknown mode 'memmory' (from --taskharness-mode). Did you mean 'memory'? Modes: eager, memory, or all."
+        f"unknown mode 'memmory' (from --taskharness-mode). Did you mean 'memory'? Modes: {NAMES}, or all."
     )
 
 
@@ -45,7 +49,7 @@ def test_a_mode_that_resembles_none_lists_them():
     with pytest.raises(ConfigurationError) as caught:
         modes.parse(["xyz"], origin="here")
 
-    assert str(caught.value) == "unknown mode 'xyz' (from here). Modes: eager, memory, or all."
+    assert str(caught.value) == f"unknown mode 'xyz' (from here). Modes: {NAMES}, or all."
 
 
 @pytest.mark.parametrize("name", modes.PLANNED)
@@ -54,13 +58,13 @@ def test_a_planned_mode_says_that_it_is_planned(name):
         modes.parse([name], origin="the marker")
 
     assert str(caught.value) == (
-        f"mode {name!r} (from the marker) is planned and not in this version. Modes that work: eager, memory."
+        f"mode {name!r} (from the marker) is planned and not in this version. Modes that work: {NAMES}."
     )
 
 
 @pytest.mark.parametrize("values", [[], [""], [" , "]])
 def test_no_name_at_all_is_an_error(values):
-    with pytest.raises(ConfigurationError, match=r"^here names no mode\. Modes: eager, memory, or all\.$"):
+    with pytest.raises(ConfigurationError, match=rf"^here names no mode\. Modes: {re.escape(NAMES)}, or all\.$"):
         modes.parse(values, origin="here")
 
 

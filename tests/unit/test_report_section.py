@@ -5,34 +5,39 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
-from pytest_taskharness.report.section import MAX_ROWS, section
+from pytest_taskharness.report.section import MAX_ROWS, sections
 from pytest_taskharness.timeline import Timeline
 from pytest_taskharness.worker.report import Report
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
 
+def only_section(harness):
+    (section,) = sections(harness)
+    return section
+
+
 def harness(events=0):
     timeline = Timeline(START)
     for number in range(events):
         timeline.record("publish", START, task=f"task{number}", id=str(number), queue="celery")
-    return SimpleNamespace(mode="memory", seed=7, timeline=timeline)
+    return SimpleNamespace(mode="memory", seed=7, timeline=timeline, worker_logs={})
 
 
 def test_the_title_names_what_to_repeat_the_test_with():
-    title, _ = section(harness())
+    title, _ = only_section(harness())
 
     assert title == "taskharness timeline (memory, seed 7)"
 
 
 def test_nothing_happened_is_said():
-    _, text = section(harness())
+    _, text = only_section(harness())
 
     assert text == "nothing was published or run (t+0.000s is 2030-01-01T00:00:00+00:00)"
 
 
 def test_the_first_line_says_when_the_clock_began():
-    _, text = section(harness(1))
+    _, text = only_section(harness(1))
 
     assert text.splitlines() == [
         "t+0.000s is 2030-01-01T00:00:00+00:00",
@@ -41,14 +46,14 @@ def test_the_first_line_says_when_the_clock_began():
 
 
 def test_a_table_that_just_fits_is_whole():
-    _, text = section(harness(MAX_ROWS))
+    _, text = only_section(harness(MAX_ROWS))
 
     assert len(text.splitlines()) == MAX_ROWS + 1
     assert "not shown" not in text
 
 
 def test_a_long_table_keeps_both_its_ends():
-    _, text = section(harness(MAX_ROWS + 5))
+    _, text = only_section(harness(MAX_ROWS + 5))
 
     lines = text.splitlines()
     assert len(lines) == MAX_ROWS + 2
@@ -87,4 +92,11 @@ def test_a_repr_that_raises_does_not_end_the_session():
     broken = harness()
     broken.timeline.record("finish", START, outcome="FAILURE", error=Unshowable())
 
-    assert section(broken)[1] == "the timeline could not be drawn: RuntimeError in a repr"
+    assert sections(broken)[0][1] == "the timeline could not be drawn: RuntimeError in a repr"
+
+
+def test_real_workers_show_the_end_of_their_logs():
+    shown = harness()
+    shown.worker_logs = {"a": "[INFO] a@taskharness ready."}
+
+    assert sections(shown)[1:] == [("taskharness log of worker 'a'", "[INFO] a@taskharness ready.")]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from . import canary
+
 __all__ = ["MemoryBroker", "Profile", "QueuedMessage", "profile_for"]
 
 Payload = dict[str, Any]
@@ -103,12 +105,16 @@ class MemoryBroker:
 
     def __init__(self, now: Callable[[], datetime], *, profile: Profile = AMQP) -> None:
         """Make an empty broker on a clock."""
+        #: What its messages are stamped with.
+        self.name = canary.new_name()
         self.profile = profile
         self._now = now
         self._queues: dict[str, _Queue] = {}
         self._tags = 0
         #: Its harness has ended; whoever still holds it must not believe that somebody will deliver.
         self.closed = False
+        #: Its harness is about to end.
+        self.ending = False
         #: Delivered and not yet acknowledged, by delivery tag, in order of delivery.
         self.unacked: dict[str, QueuedMessage] = {}
         #: Called by somebody who blocks for an event, with his timeout; False where it has passed.
@@ -173,6 +179,17 @@ class MemoryBroker:
     def has(self, queue: str) -> bool:
         """Whether the queue was declared."""
         return queue in self._queues
+
+    def restore_due(self) -> None:
+        """Never: this broker redelivers when a connection is lost."""
+
+    def lose(self, connection: Any) -> None:
+        """A client's connection is lost: what it had not acknowledged is redelivered."""
+        connection.close()
+
+    def close(self) -> None:
+        """Its harness has ended."""
+        self.closed = True
 
     @property
     def queues(self) -> list[str]:

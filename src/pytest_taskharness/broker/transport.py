@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
+from . import canary
+from .driven import DrivenTransport
 from .memory import MemoryBroker, Payload, QueuedMessage
 
 __all__ = ["SCHEME", "Channel", "Transport", "address", "connect"]
@@ -94,28 +96,51 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.broker: MemoryBroker = connection.broker
         #: Taken off a queue and on the way to :meth:`QoS.append`.
         self.taken: dict[str, QueuedMessage] = {}
+        self._turn = 0
 
     def _get(self, queue: str, timeout: Any = None) -> Payload:
         message = self.broker.get(queue)
         if message is None:
             raise Empty
+        canary.check(message.payload, self.broker.name, queue=queue)
         # A delivery tag belongs to a delivery, not to a message: a redelivered one gets a new tag.
         tag = self.broker.next_tag()
         properties = {**message.payload["properties"], "delivery_tag": tag}
         self.taken = {tag: message}
         return {**message.payload, "properties": properties}
 
+    def take_any(self, queues: list[str]) -> tuple[Any, str] | None:
+        """Take one message off one of these queues, each in turn, and hold it."""
+        for offset in range(len(queues)):
+            queue = queues[(self._turn + offset) % len(queues)]
+            message = self.basic_get(queue)
+            if message is not None:
+                self._turn = (self._turn + offset + 1) % len(queues)
+                return message, queue
+        return None
+
     def _put(self, queue: str, message: Payload, **kwargs: Any) -> None:
-        self._open_broker().put(queue, message)
+        self._open_broker().put(queue, canary.stamped(message, self.broker.name))
 
     def _open_broker(self) -> MemoryBroker:
         if self.broker.closed:
             raise _closed(_names[self.broker])
         return self.broker
 
+    def receive_broadcasts(self) -> bool:
+        """Hand over one message of the queues that this channel consumes; whether there was one."""
+        for queue in self._active_queues:
+            try:
+                message = self._get(queue)
+            except Empty:
+                continue
+            self.connection._deliver(message, queue)
+            return True
+        return False
+
     def _put_fanout(self, exchange: str, message: Payload, routing_key: str | None = None, **kwargs: Any) -> None:
         for queue in sorted(self._lookup(exchange, routing_key)):
-            self._open_broker().put(queue, message)
+            self._put(queue, message)
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         self.broker.declare(queue, max_priority=(kwargs.get("arguments") or {}).get("x-max-priority"))
@@ -139,7 +164,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return self.broker.next_tag()
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]
+class Transport(DrivenTransport):
     """kombu's transport for ``taskharness-memory://`` URLs."""
 
     Channel = Channel
@@ -155,22 +180,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         super().__init__(client, **kwargs)
         self.broker = _found(client.hostname)
         self.state = _state(self.broker)
-
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver one event; where there is none, let the world go on: a timeout counts virtual seconds.
-
-        kombu's own loop polls the real monotonic clock.
-        """
-        while not self._delivered_one(timeout):
-            if timeout == 0 or not self.broker.wait_for_event(timeout):
-                raise TimeoutError
-
-    def _delivered_one(self, timeout: float | None) -> bool:
-        try:
-            self.cycle.get(self._deliver, timeout=timeout)
-        except Empty:
-            return False
-        return True
 
     def driver_version(self) -> str:
         """There is no driver."""

@@ -34,6 +34,7 @@ class Real:
     _time = _second_time_module()
     monotonic = staticmethod(_time.monotonic)  # type: ignore[attr-defined]
     perf_counter = staticmethod(_time.perf_counter)  # type: ignore[attr-defined]
+    time_ns = staticmethod(_time.time_ns)  # type: ignore[attr-defined]
     sleep = staticmethod(_time.sleep)  # type: ignore[attr-defined]
     #: freezegun's FakeDatetime is a subclass of the real class, so the real one is always in its MRO.
     datetime: type[datetime] = next(cls for cls in _datetime_module.datetime.__mro__ if cls.__name__ == "datetime")

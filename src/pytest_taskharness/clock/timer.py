@@ -25,6 +25,8 @@ class Due:
     at: datetime
     seq: int
     entry: Any = field(compare=False)
+    #: What ``inspect scheduled`` shows; it decides nothing, in Celery neither.
+    priority: int = field(default=0, compare=False)
 
 
 class SteppedTimer(KombuTimer):  # type: ignore[misc]
@@ -53,20 +55,20 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
     def enter_at(self, entry: Any, eta: Any = None, priority: int = 0, time: Any = None) -> Any:
         """Schedule an entry at a datetime, or at an instant of the real monotonic clock."""
         if eta is None:
-            return self._push(entry, self._time.now)
+            return self._push(entry, self._time.now, priority)
         if isinstance(eta, datetime):
-            return self._push(entry, plain(eta))
-        return self.enter_after(eta - Real.monotonic(), entry)
+            return self._push(entry, plain(eta), priority)
+        return self.enter_after(eta - Real.monotonic(), entry, priority)
 
     def enter_after(self, secs: float, entry: Any, priority: int = 0, time: Any = None) -> Any:
         """Schedule an entry after so many virtual seconds, rounded up to a microsecond so that it never is early."""
         # What float arithmetic leaves behind (a nanosecond) must not cost a microsecond.
         microseconds = max(0, ceil(float(secs) * 1_000_000 - 1e-3))
-        return self._push(entry, self._time.now + timedelta(microseconds=microseconds))
+        return self._push(entry, self._time.now + timedelta(microseconds=microseconds), priority)
 
-    def _push(self, entry: Any, at: datetime) -> Any:
+    def _push(self, entry: Any, at: datetime, priority: int) -> Any:
         self._counter += 1
-        heapq.heappush(self.entries, Due(at, self._counter, entry))
+        heapq.heappush(self.entries, Due(at, self._counter, entry, priority))
         return entry
 
     def peek(self) -> Due | None:
@@ -86,7 +88,7 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
     @property
     def queue(self) -> list[Any]:
         """All live entries as kombu shows them: what ``inspect scheduled`` reads."""
-        return [scheduled(due.at.timestamp(), 0, due.entry) for due in self.pending()]
+        return [scheduled(due.at.timestamp(), due.priority, due.entry) for due in self.pending()]
 
     def clear(self) -> None:
         """Forget everything."""

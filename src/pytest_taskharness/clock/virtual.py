@@ -40,6 +40,10 @@ class VirtualTime:
         """Virtual seconds since the start: what the named monotonic readers of Celery and kombu get."""
         return (self.now - self.start).total_seconds()
 
+    def timestamp(self) -> float:
+        """The current instant in seconds since the epoch."""
+        return self.now.timestamp()
+
     def move_to(self, moment: datetime) -> None:
         """Jump forward; a moment that is already past is no move."""
         before = self.now

@@ -12,7 +12,7 @@ __all__ = ["call_site"]
 #: Frames of these packages are on the way from the user's line to us.
 _PLUMBING = frozenset({"celery", "kombu", "vine", "pytest_taskharness", "amqp", "billiard", "contextlib"})
 #: Here the user's code ends: what is published above it, Celery publishes by itself (the next link of a chain).
-_BOUNDARY = "pytest_taskharness.worker.pool"
+_BOUNDARY = frozenset({"pytest_taskharness.worker.pool", "pytest_taskharness.process.tracing"})
 
 
 def call_site(root: str = "") -> CallSite | None:
@@ -20,7 +20,7 @@ def call_site(root: str = "") -> CallSite | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
-        if name == _BOUNDARY:
+        if name in _BOUNDARY:
             return None
         if name.partition(".")[0] not in _PLUMBING:
             return CallSite(frame.f_code.co_filename.removeprefix(root), frame.f_lineno, frame.f_code.co_name)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps, loads
 
-from ..clock.virtual import VirtualTime
 from ..errors import LossyRoundTrip
 from ..timeline import Event, Timeline
 from .callsite import call_site
@@ -27,10 +27,21 @@ BUILT_IN_STATES = frozenset({"PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILU
 _SCALARS = (str, int, float, bool, type(None))
 
 
+class Clock(Protocol):
+    """What a recorder needs of a clock, virtual or real."""
+
+    #: Called with (from, to) after each move.
+    on_move: Callable[[datetime, datetime], object]
+
+    @property
+    def now(self) -> datetime:
+        """The current instant (aware, UTC)."""
+
+
 class Recorder:
     """Appends to a timeline what one app does."""
 
-    def __init__(self, timeline: Timeline, time: VirtualTime) -> None:
+    def __init__(self, timeline: Timeline, time: Clock) -> None:
         """Record on this timeline, by this clock."""
         self.timeline = timeline
         self._time = time
@@ -91,15 +102,19 @@ class Recorder:
     def _published(self, amqp: Any, name: str, message: Any, options: dict[str, Any], **extra: Any) -> Event:
         task_id = message.headers.get("id") or message.body["id"]
         detail = describe_publish(message, options=options, amqp=amqp, root=self._root)
+        self.hide(name, task_id, detail)
+        return self.record("publish", task=name, id=task_id, **detail, **extra)
+
+    def hide(self, task: str, task_id: str, detail: dict[str, Any]) -> None:
+        """Keep what stands for hidden arguments, and put it into the detail of this publish event."""
         before = self._hidden.get(task_id)
-        if before is not None and before["task"] == name:
+        if before is not None and before["task"] == task:
             detail |= {"hidden": True, **self.reprs(task_id, {})}
         elif detail["hidden"]:
-            self._hidden[task_id] = {"task": name, **self.reprs(None, detail)}
+            self._hidden[task_id] = {"task": task, **self.reprs(None, detail)}
         else:
             self._hidden.pop(task_id, None)  # another task under the same id, by self.replace()
         detail["headers"] = {**detail["headers"], **self.reprs(None, detail)}
-        return self.record("publish", task=name, id=task_id, **detail, **extra)
 
     def unserializable(
         self, app: Any, name: str, message: Any, options: dict[str, Any], error: Exception

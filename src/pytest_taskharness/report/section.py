@@ -1,4 +1,4 @@
-"""The section that a report shows for one harness."""
+"""The sections that a report shows for one harness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from ..timeline import Timeline
 from ..timeline.table import render
 
-__all__ = ["MAX_ROWS", "section"]
+__all__ = ["MAX_ROWS", "sections"]
 
 #: A table longer than this loses its middle: both the beginning and the failure stay in sight.
 MAX_ROWS = 200
@@ -21,9 +21,18 @@ class Recorded(Protocol):
     seed: int
     timeline: Timeline
 
+    @property
+    def worker_logs(self) -> dict[str, str]:
+        """The end of each worker's log."""
 
-def section(harness: Recorded) -> tuple[str, str]:
-    """The title and the text of the section."""
+
+def sections(harness: Recorded) -> list[tuple[str, str]]:
+    """Titles and texts: the timeline, and the logs of real workers."""
+    logs = [(f"taskharness log of worker {name!r}", text) for name, text in harness.worker_logs.items()]
+    return [_timeline(harness), *logs]
+
+
+def _timeline(harness: Recorded) -> tuple[str, str]:
     title = f"taskharness timeline ({harness.mode}, seed {harness.seed})"
     try:
         return title, _text(harness.timeline.start, harness.timeline)

@@ -20,6 +20,7 @@ KINDS: Final = (
     "reject",
     "revoke",
     "expire",
+    "restore",
     "store",
     "callback",
     "fault",

@@ -141,13 +141,11 @@ class Run:
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Each time the body was started, oldest first."""
+        """Each time the body was started, oldest first; not where Celery skips one that has succeeded before."""
         attempts: list[Attempt] = []
-        for event in self._events:
-            if event.kind in {"start", "callback"}:
-                attempts.append(_begun(len(attempts) + 1, event))
-            elif event.kind in {"finish", "retry"} and attempts:
-                attempts[-1] = _ended(attempts[-1], event)
+        for event, end in _bodies(self._events):
+            if end is None or end.detail.get("outcome") != "SKIPPED":
+                attempts.append(_attempt(len(attempts) + 1, event, end))
         return attempts
 
     @property
@@ -236,21 +234,33 @@ def _seconds(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def _begun(number: int, event: Event) -> Attempt:
-    redelivered = bool(event.detail.get("redelivered"))
-    attempt = Attempt(number, event.at, worker=event.worker, redelivered=redelivered)
-    return _ended(attempt, event) if event.kind == "callback" else attempt
+def _bodies(events: list[Event]) -> list[tuple[Event, Event | None]]:
+    """Each start with its end: of the same execution, for bodies of one id may overlap."""
+    bodies: list[tuple[Event, Event | None]] = []
+    for event in events:
+        if event.kind in {"start", "callback"}:
+            bodies.append((event, event if event.kind == "callback" else None))
+        elif event.kind in {"finish", "retry"} and bodies:
+            index = _started_by(event, bodies)
+            bodies[index] = (bodies[index][0], event)
+    return bodies
 
 
-def _ended(attempt: Attempt, event: Event) -> Attempt:
+def _started_by(end: Event, bodies: list[tuple[Event, Event | None]]) -> int:
+    number = end.detail.get("execution")
+    same = [i for i, (start, _) in enumerate(bodies) if start.detail.get("execution") == number]
+    return same[-1] if number is not None and same else len(bodies) - 1
+
+
+def _attempt(number: int, start: Event, end: Event | None) -> Attempt:
     return Attempt(
-        attempt.number,
-        attempt.started_at,
-        elapsed=event.at - attempt.started_at,
-        worker=attempt.worker,
-        redelivered=attempt.redelivered,
-        outcome=event.detail.get("outcome"),
-        error=event.detail.get("error"),
+        number,
+        start.at,
+        elapsed=end.at - start.at if end else None,
+        worker=start.worker,
+        redelivered=bool(start.detail.get("redelivered")),
+        outcome=end.detail.get("outcome") if end else None,
+        error=end.detail.get("error") if end else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,9 @@ class Timeline:
     def __init__(self, start: datetime, *, events: Iterable[Event] = ()) -> None:
         """Begin at ``start``, the instant that a table calls ``t+0.000s``."""
         self.start = start
-        self.events: list[Event] = []
+        #: Called before anybody looks, where others write who have to be listened to first.
+        self.before_look: Callable[[], object] = _nothing
+        self._events: list[Event] = []
         self._by_id: dict[str, list[Event]] = {}
         self._published: list[Event] = []
         for event in events:
@@ -33,7 +35,7 @@ class Timeline:
 
     def append(self, event: Event) -> None:
         """Add an event that was made elsewhere."""
-        self.events.append(event)
+        self._events.append(event)
         if event.id is not None:
             self._by_id.setdefault(event.id, []).append(event)
         if event.kind == "publish":
@@ -44,11 +46,17 @@ class Timeline:
         **detail: Any,
     ) -> Event:  # fmt: skip
         """Write down one event."""
-        event = Event(len(self.events), at, kind, task, id, worker, detail)
+        event = Event(len(self._events), at, kind, task, id, worker, detail)
         self.append(event)
         return event
 
     # -- looking
+
+    @property
+    def events(self) -> list[Event]:
+        """All events, oldest first."""
+        self.before_look()
+        return self._events
 
     def __iter__(self) -> Iterator[Event]:
         """Events, oldest first."""
@@ -60,18 +68,22 @@ class Timeline:
 
     def of(self, task_id: str) -> list[Event]:
         """The events of one task id, oldest first."""
+        self.before_look()
         return self._by_id.get(task_id, [])
 
     def messages(self, *, since: int = 0) -> list[Message]:
         """Everything published from event number ``since`` on, oldest first."""
+        self.before_look()
         return [Message.from_event(event) for event in self._published if event.seq >= since]
 
     def run(self, task_id: str) -> Run | None:
         """The run of this id, or None where no event mentions it."""
+        self.before_look()
         return Run(self, task_id) if task_id in self._by_id else None
 
     def runs(self, task: str | None = None) -> list[Run]:
         """All runs that were published or delivered, by the order of their first event."""
+        self.before_look()
         found = (Run(self, task_id) for task_id, events in self._by_id.items() if any(map(_makes_a_run, events)))
         return [run for run in found if task is None or task in run.tasks]
 
@@ -112,6 +124,10 @@ class Timeline:
         """
         start, events = archive.loads(text)
         return cls(start, events=events)
+
+
+def _nothing() -> None:
+    """All that happens is written down where it happens."""
 
 
 _DOING = frozenset({"start", "finish", "retry", "revoke", "poison", "callback"})

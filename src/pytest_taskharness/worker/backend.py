@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from celery import states
 from celery.backends.base import KeyValueStoreBackend
@@ -13,26 +12,14 @@ from celery.exceptions import ChordError
 from celery.result import GroupResult, allow_join_result
 
 from ..errors import hide_frames
+from .awaiting import Awaited, Waiting
 
-__all__ = ["MemoryBackend", "Waiting"]
+__all__ = ["MemoryBackend"]
 
 __tracebackhide__ = hide_frames
 
 
-class Waiting(Protocol):
-    """What a backend needs of the world: somebody waits for a result, or looks at one."""
-
-    def wait_until(
-        self, ready: Callable[[], bool], *, timeout: float | None, waiting_for: list[str],
-        on_idle: Callable[[], object] | None = None,
-    ) -> None:  # fmt: skip
-        """Drive until ``ready()``; raise Celery's TimeoutError, or Deadlock, or what ``on_idle()`` raises."""
-
-    def looked_at_pending(self, task_id: str) -> None:
-        """Somebody read the state of a task that is not ready: perhaps a polling loop."""
-
-
-class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
+class MemoryBackend(Awaited, KeyValueStoreBackend):  # type: ignore[misc]
     """Results of one harness; waiting for one drives the world."""
 
     supports_native_join = True
@@ -46,10 +33,8 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         """Be the backend of ``app``."""
         super().__init__(app, max_cached_results=-1, **kwargs)
         self.thread_safe = True
-        self._waits = waits
+        self.await_through(waits)
         self._values: dict[Any, Any] = {}
-        self._ready: set[str] = set()
-        self._transitions: dict[str, list[tuple[str, Any]]] = {}
         self._chords: dict[str, dict[Any, tuple[str, str, Any]]] = {}
         self._sizes: dict[str, int] = {}
         self._added: Counter[str] = Counter()
@@ -62,78 +47,40 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
 
     def get(self, key: Any) -> Any:
         """The stored bytes, or None."""
+        self.expiry.sweep()
         return self._values.get(key)
 
     def mget(self, keys: Any) -> list[Any]:
         """Several at once."""
-        return [self._values.get(key) for key in keys]
+        return [self.get(key) for key in keys]
 
     def set(self, key: Any, value: Any) -> None:
         """Store."""
         self._values[key] = value
+        self.expiry.within(key, self.expires)
+
+    def _set_with_state(self, key: Any, value: Any, state: str) -> None:
+        self.set(key, value)
+        failures = self.app.conf.get("result_failure_expires")  # since Celery 5.7
+        if state == states.FAILURE and failures is not None:
+            self.expiry.within(key, self.prepare_expires(failures))
 
     def delete(self, key: Any) -> None:
         """Forget."""
         self._values.pop(key, None)
+        self.expiry.never(key)
 
     def expire(self, key: Any, value: Any) -> None:
-        """Nothing outlives the test."""
+        """Store no longer than for so many seconds."""
+        self.expiry.within(key, value)
 
-    # -- waiting
-
-    def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
-        """``AsyncResult.get()``: drive until the result is there; ``timeout`` counts virtual seconds."""
-        if not self._is_ready(task_id):
-            # on_interval raises what a parent failed with; asking all parents at every step would be quadratic.
-            on_idle = kwargs.get("on_interval")
-            waiting_for = [task_id]
-            self._waits.wait_until(
-                lambda: self._is_ready(task_id), timeout=timeout, waiting_for=waiting_for, on_idle=on_idle
-            )
-        return self._get_task_meta_for(task_id)
-
-    def get_many(self, task_ids: Any, timeout: float | None = None, **kwargs: Any) -> Iterator[tuple[str, Any]]:
-        """``GroupResult.join_native()``: the same for several, in the order in which they get ready."""
-        on_message = kwargs.get("on_message")
-        waiting = list(dict.fromkeys(task_ids))
-        while waiting:
-            done = [task_id for task_id in waiting if self._is_ready(task_id)]
-            if not done:
-                self._waits.wait_until(lambda: any(map(self._is_ready, waiting)), timeout=timeout, waiting_for=waiting)
-            for task_id in done:
-                waiting.remove(task_id)
-                meta = self._get_task_meta_for(task_id)
-                if on_message is not None:
-                    on_message(meta)
-                yield task_id, meta
-
-    def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
-        """``AsyncResult.state`` and friends."""
-        if not self._is_ready(task_id):
-            self._waits.looked_at_pending(task_id)
-        return self._get_task_meta_for(task_id)
-
-    def _is_ready(self, task_id: str) -> bool:
-        return task_id in self._ready
-
-    def _store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        self._transitions.setdefault(task_id, []).append((state, result))
-        # A SUCCESS is final in Celery's key-value backends: a later state is not stored.
-        stored = super()._store_result(task_id, result, state, *args, **kwargs)
-        succeeded = task_id in self._ready and self._get_task_meta_for(task_id)["status"] == states.SUCCESS
-        if state in states.READY_STATES or succeeded:
-            self._ready.add(task_id)
-        else:
-            self._ready.discard(task_id)
-        return stored
-
-    def transitions(self, task_id: str) -> list[tuple[str, Any]]:
-        """Every state that was ever stored for a task, with its encoded result: not only the last."""
-        return list(self._transitions.get(task_id, ()))
-
-    def _forget(self, task_id: str) -> None:
-        super()._forget(task_id)
-        self._ready.discard(task_id)
+    def delete_expired(self, keys: list[Any]) -> dict[str, Any]:
+        """The time of these keys is over; of a chord, that of all that was gathered."""
+        lost = {key: key for key in keys if key in self._chords or key in self._sizes}
+        for key in keys:
+            for values in (self._values, self._chords, self._sizes, self._added):
+                values.pop(key, None)
+        return lost
 
     # -- chords, counted as celery.backends.redis counts them
 
@@ -146,6 +93,11 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """How many parts the chord waits for."""
         self._sizes[group_id] = chord_size
+        self._prolong(group_id)
+
+    def _prolong(self, group_id: str) -> None:
+        own = self.app.conf.get("result_chord_expires")  # since Celery 5.7
+        self.expiry.within(group_id, self.expires if own is None else self.prepare_expires(own))
 
     def add_to_chord(self, group_id: str, result: Any) -> None:
         """One more part, from ``self.add_to_chord()`` in a header task."""
@@ -157,14 +109,17 @@ class MemoryBackend(KeyValueStoreBackend):  # type: ignore[misc]
         group_id, index = request.group, request.group_index
         if not group_id or not request.id:
             return
+        self.expiry.sweep()
         parts = self._chords.setdefault(group_id, {})
         key = request.id if index is None else (index, request.id)
         parts[key] = (request.id, state, self.encode_result(result, state))
+        self._prolong(group_id)
         # Celery tells the size just before it sends the last part: until then, parts only gather.
         if len(parts) < self._sizes.get(group_id, float("inf")) + self._added[group_id]:
             return
         self._sizes.pop(group_id)
         self._added.pop(group_id, 0)
+        self.expiry.never(group_id)
         self._publish_body(group_id, maybe_signature(request.chord, app=self.app), self._chords.pop(group_id))
 
     def _publish_body(self, group_id: str, body: Any, parts: dict[Any, tuple[str, str, Any]]) -> None:

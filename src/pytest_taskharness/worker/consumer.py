@@ -40,7 +40,9 @@ class _Strategies(dict):  # type: ignore[type-arg]
 
     def __missing__(self, name: str) -> Any:
         app = self.consumer.app
-        task = app.tasks[name]  # NotRegistered is a KeyError: Celery's consumer takes it from here
+        if name not in app.tasks:
+            raise KeyError(name)  # as of Celery's own dict: receivers of task_unknown see it
+        task = app.tasks[name]
         if name not in self.consumer.task_buckets:
             self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
         task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
@@ -77,6 +79,7 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
     def loop(self, *args: Any) -> None:
         """In the place of ``celery.worker.loops.synloop``: get ready, then leave the driving to the test."""
         self.task_consumer.on_message = self.create_task_handler()
+        self.task_consumer.consume()  # a Broadcast queue gets only what is published after that
         self.on_ready()
 
     def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:

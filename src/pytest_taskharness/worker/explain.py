@@ -47,12 +47,20 @@ def _blocked(world: World) -> list[str]:
 def _standing(world: World, task_id: str, queued: dict[str, str]) -> list[str]:
     run = world.timeline.run(task_id)
     if run is None:
-        return [
-            f"  {task_id}  PENDING: nothing was published under this id",
-            "    a result of another app, of an earlier test, or of a task that something else has yet to send?",
-        ]
+        return [f"  {task_id}  PENDING: nothing was published under this id", *_guesses(world)]
     standing = f"  {run.task} {short_id(run.id)}  {run.state}{_where(world, run, queued)}"
     return [standing, *_no_consumer(world, queued.get(task_id))]
+
+
+def _guesses(world: World) -> list[str]:
+    lost = [
+        f"    the body of a chord? The parts of {short_id(group_id)} expired at {offset(world.timeline.start, at)}, "
+        f"before the last one was there (result_expires is {_expires(world)})"
+        for group_id, at in world.app.backend.lost_chords.items()
+    ]
+    return lost or [
+        "    a result of another app, of an earlier test, or of a task that something else has yet to send?"
+    ]
 
 
 def _where(world: World, run: Run, queued: dict[str, str]) -> str:
@@ -62,11 +70,36 @@ def _where(world: World, run: Run, queued: dict[str, str]) -> str:
     reasons = [
         (run.finished and outcome == "IGNORED", ", ended by Ignore: no result will ever be stored"),
         (run.finished and outcome == "REJECTED", ", rejected its message: no result will ever be stored"),
+        (run.finished and _expired(world, run), _expired(world, run)),
         (run.finished, ", but the result backend keeps no result of it (ignore_result?)"),
         (any(event.kind == "expire" for event in world.timeline.of(run.id)), ", expired in its queue"),
         (bool(run.attempts) and outcome is None, f", died on {run.worker}"),
     ]
-    return next((text for holds, text in reasons if holds), ", held by a worker that does not go on")
+    return next((text for holds, text in reasons if holds), _held(world, run))
+
+
+def _expired(world: World, run: Run) -> str:
+    at = world.app.backend.expired_at(run.id)
+    if at is None:
+        return ""
+    return f", but its result expired at {offset(world.timeline.start, at)} (result_expires is {_expires(world)})"
+
+
+def _expires(world: World) -> str:
+    expires = world.app.conf.result_expires
+    return str(expires) if isinstance(expires, timedelta) else f"{expires} s"
+
+
+def _held(world: World, run: Run) -> str:
+    name = next((event.worker for event in reversed(world.timeline.of(run.id)) if event.kind == "receive"), None)
+    nodes = [node for node in world.nodes if node.name == name]
+    if any(node.alive and node.paused for node in nodes):
+        return f", held by {name}, which is paused: call resume()"
+    if name is None or any(node.alive for node in nodes):
+        return ", held by a worker that does not go on"
+    due = world.broker.restore_due()
+    taken = f": a worker that lives would take it back at {offset(world.timeline.start, due)}" if due else ""
+    return f", held by {name}, which is dead{taken}"
 
 
 def _no_consumer(world: World, queue: str | None) -> list[str]:

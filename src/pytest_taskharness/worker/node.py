@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery import _state, signals
 from kombu.serialization import prepare_accept_content
 
-from ..clock.timer import SteppedTimer
+from ..clock.timer import Due, SteppedTimer
 from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from ..timeline import Event
@@ -46,7 +46,8 @@ class Node:
         #: What remote control said of a queue: to consume it, or not to.
         self.told: dict[str, bool] = {}
         self.running: list[Execution] = []
-        self._turn = 0
+        #: What was received while a body slept, or a copy of it ran, and waits for its end: task ids, and what to call.
+        self.waiting: list[tuple[str, Callable[[], None]]] = []
 
     @property
     def time(self) -> VirtualTime:
@@ -104,6 +105,14 @@ class Node:
             self.worker.stop()
             self.consumer.blueprint.shutdown(self.consumer)
 
+    def pause(self) -> None:
+        """Take no message and run no timer."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self.paused = False
+
     def kill(self) -> None:
         """The node dies: its connection is lost, and the broker redelivers what was not acknowledged."""
         if self.alive:
@@ -111,7 +120,7 @@ class Node:
             self.record("fault", note="killed: its connection is lost")
             self.timer.clear()
             self.consumer.on_close()
-            self.consumer.connection.close()
+            self.world.broker.lose(self.consumer.connection)
             self.dead = True
             for execution in self.running:
                 execution.killed = True
@@ -119,6 +128,7 @@ class Node:
 
     def _leave(self) -> None:
         self.alive = False
+        self.waiting.clear()
         signals.task_received.disconnect(self._on_received, sender=self.consumer)
 
     # -- stepping
@@ -140,15 +150,10 @@ class Node:
         channel = self.consumer.task_consumer.channel
         if not channel.qos.can_consume():
             return False
-        queues = self.queues()
-        for offset in range(len(queues)):
-            queue = queues[(self._turn + offset) % len(queues)]
-            message = channel.basic_get(queue)
-            if message is not None:
-                self._turn = (self._turn + offset + 1) % len(queues)
-                self.receive(message, queue)
-                return True
-        return False
+        taken = channel.take_any(self.queues())
+        if taken is not None:
+            self.receive(*taken)
+        return taken is not None
 
     def receive(self, message: Any, queue: str, **detail: Any) -> None:
         """Let Celery's consumer handle a message that was taken off a queue."""
@@ -159,10 +164,39 @@ class Node:
         self._handle(message)
         self._between_messages()
 
-    def fire(self) -> None:
-        """Run the timer entry that is due next."""
-        self.timer.pop().entry()
+    def dues(self) -> list[Due]:
+        """What this worker will do by itself, and when: its next timer, and what it takes back from the dead."""
+        timer = self.timer.peek() if self.can_work else None
+        return [*([timer] if timer is not None else []), *self.restore_dues()]
+
+    def restore_dues(self) -> list[Due]:
+        """When this worker next finds a delivery, its own or another's, older than the visibility timeout."""
+        at = self.world.broker.restore_due() if self.alive and not self.paused else None
+        return [] if at is None else [Due(at, 0, self._restore)]
+
+    def fire(self, due: Due) -> None:
+        """Do what is due now."""
+        if due.entry == self._restore:
+            self._restore()
+        else:
+            self.timer.pop().entry()
         self._between_messages()
+
+    def _restore(self) -> None:
+        qos = self.consumer.task_consumer.channel.qos
+        note = f"not acknowledged for {qos.visibility_timeout:g} s"
+        for held in qos.restore_now():
+            self.record("restore", task=held.task, id=held.id, note=note)
+
+    def start_waiting(self) -> bool:
+        """Start what has waited longest; False where nothing waits, or only for what runs."""
+        for index, (task_id, run) in enumerate(self.waiting):
+            if not self.world.is_running(task_id):
+                del self.waiting[index]
+                run()
+                self._between_messages()
+                return True
+        return False
 
     def _between_messages(self) -> None:
         """What celery.worker.loops does each time round: acks that were put off (before Celery 5.7), prefetch."""
@@ -184,10 +218,8 @@ class Node:
         box = self._pidbox
         if box is None or box.consumer is None or not self.alive:
             return False
-        message = box.node.channel.basic_get(box.consumer.queues[0].name, no_ack=True)
-        if message is None:
+        if not box.consumer.channel.receive_broadcasts():
             return False
-        box.consumer._receive_callback(message)
         self.consumer.perform_pending_operations()
         return True
 

@@ -6,13 +6,15 @@ limit or ``SystemExit`` is the death of the pool child.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery import _state
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
@@ -42,10 +44,13 @@ class Execution:
     node: Node
     soft_at: datetime | None
     hard_at: datetime | None
-    on_soft: Callable[[], None]
+    on_soft: Callable[[], object]
+    on_hard: Callable[[], object]
     #: The ids that the body waits for in ``result.get()``.
     waiting_for: tuple[str, ...] = ()
     killed: bool = False
+    #: The tracer has come to the body; it skips that of a message whose task has succeeded before.
+    began: bool = False
 
     def deadline(self) -> datetime | None:
         """The next limit that will strike."""
@@ -58,7 +63,8 @@ class Execution:
 
     def strike(self, now: datetime) -> None:
         """Raise in the body what is due now."""
-        if self.hard_at is not None and now >= self.hard_at:
+        if self.hard_at is not None and now >= self.hard_at and not self.killed:
+            self.on_hard()  # the main process reports the death; what the body still does in dying comes after it
             self.killed = True
         self.stay_dead()
         if self.soft_at is not None and now >= self.soft_at:
@@ -79,69 +85,107 @@ class SteppedPool(BasePool):  # type: ignore[misc]
         error_callback: Any = None, timeout_callback: Any = None, soft_timeout: Any = None, timeout: Any = None,
         **options: Any,
     ) -> None:  # fmt: skip
-        """Run one task to its end, and report as prefork's result handler does."""
-        node = self.node
-        name, task_id, request = args[:3]
-        accept_callback(node.pid, node.monotonic())
-        # Before Celery 5.7 the early ack is put off until the event loop turns, which prefork's does at once.
-        node.consumer.perform_pending_operations()
+        """Run one task, now or when the body that it must not run inside of has ended."""
         # Before Celery 5.7 the limits of the configuration are the pool's own.
-        soft_timeout = soft_timeout or self.options.get("soft_timeout")
-        timeout = timeout or self.options.get("timeout")
-        execution = self._execution(task_id, name, soft_timeout, timeout, timeout_callback)
-        shown = node.recorder.reprs(task_id, request)
-        started = node.record("start", task=name, id=task_id, **_delivery(request), **shown)
-        try:
-            answer = self._run(target, args, execution)
-        except _Killed:
-            if node.dead:
-                return
-            self._died(started, TimeLimitExceeded(timeout), "FAILURE", error_callback)
-            _safely(timeout_callback, False, timeout)
-        except SystemExit as exit_:
-            lost = WorkerLostError(f"Worker exited prematurely: exitcode {exit_.code or 0}.")
-            self._died(started, lost, "LOST", error_callback)
-        except Exception as error:  # noqa: BLE001 - outside the body: what prefork's child sends to its parent
-            self._died(started, error, "FAILURE", error_callback)
+        limits = (soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout"))
+        job = _Job(self.node, target, args, limits=limits)
+        job.on_accepted, job.on_answer, job.on_error, job.on_timeout = (
+            accept_callback, callback, error_callback, timeout_callback,
+        )  # fmt: skip
+        # A copy of what runs (redelivered after the visibility timeout) would never see it end.
+        if self.node.world.asleep or self.node.world.is_running(job.task_id):
+            self.node.waiting.append((job.task_id, job.run))
         else:
-            if not node.dead:
-                self._finished(started, *outcome_of(answer))
-                _safely(callback, answer)
-
-    def _run(self, target: Any, args: Any, execution: Execution) -> Any:
-        """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
-        node = self.node
-        if target is trace_task_ret:
-            target = fast_trace_task
-        with node.executing(execution), denied_join_result():
-            return target(*args, _loc=(node.app.tasks, node.accept, node.worker.hostname))
-
-    def _died(self, started: Any, error: Exception, outcome: str, error_callback: Any) -> None:
-        self._finished(started, outcome, error)
-        _safely(error_callback, _info(error))
-
-    def _execution(
-        self, task_id: str, name: str, soft: float | None, hard: float | None, timeout_callback: Any
-    ) -> Execution:  # fmt: skip
-        now = self.node.time.now
-        return Execution(
-            task_id,
-            name,
-            self.node,
-            soft_at=now + timedelta(seconds=soft) if soft else None,
-            hard_at=now + timedelta(seconds=hard) if hard else None,
-            on_soft=lambda: timeout_callback(True, soft),
-        )
-
-    def _finished(self, started: Any, outcome: str | None, error: BaseException | None = None) -> None:
-        kind = "retry" if outcome == "RETRY" else "finish"
-        state = outcome if outcome in {"SUCCESS", "FAILURE", "RETRY"} else None
-        self.node.recorder.record(
-            kind, task=started.task, id=started.id, worker=self.node.name, outcome=outcome, state=state, error=error
-        )
+            job.run()
 
     def terminate_job(self, pid: Any, signal: Any = None) -> None:
         """``revoke(terminate=True)``: nothing runs while nobody steps, so there is nobody to terminate."""
+
+
+class _Job:
+    """One task that the pool was given; reports what becomes of it as prefork's result handler does."""
+
+    on_accepted: Callable[..., object]
+    on_answer: Callable[..., object]
+    on_error: Callable[..., object]
+    on_timeout: Callable[..., object]
+
+    def __init__(self, node: Node, target: Any, args: Any, *, limits: tuple[float | None, float | None]) -> None:
+        self.node = node
+        self.target = fast_trace_task if target is trace_task_ret else target
+        self.args = args
+        self.task_id, self.task_name, self.request = args[1], args[0], args[2]
+        self.soft, self.hard = limits
+
+    def run(self) -> None:
+        """Run it to its end."""
+        node = self.node
+        self.on_accepted(node.pid, node.monotonic())
+        # Before Celery 5.7 the early ack is put off until the event loop turns, which prefork's does at once.
+        node.consumer.perform_pending_operations()
+        self.execution = self._execution()
+        self.number = node.world.starts + 1
+        redelivered = bool((self.request.get("delivery_info") or {}).get("redelivered"))
+        self._record("start", redelivered=redelivered, **node.recorder.reprs(self.task_id, self.request))
+        try:
+            answer = self._trace()
+        except _Killed:
+            pass  # reported when it was killed, or dead with its worker
+        except SystemExit as exit_:
+            self._died(WorkerLostError(f"Worker exited prematurely: exitcode {exit_.code or 0}."), "LOST")
+        except Exception as error:  # noqa: BLE001 - outside the body: what prefork's child sends to its parent
+            self._died(error, "FAILURE")
+        else:
+            if not node.dead:
+                self._finished(*(outcome_of(answer) if self.execution.began else ("SKIPPED", None)))
+                _safely(self.on_answer, answer)
+
+    def _trace(self) -> Any:
+        """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
+        node = self.node
+        with node.executing(self.execution), denied_join_result():
+            return self.target(*self.args, _loc=(node.app.tasks, node.accept, node.worker.hostname))
+
+    def _execution(self) -> Execution:
+        now = self.node.time.now
+        return Execution(
+            self.task_id,
+            self.task_name,
+            self.node,
+            soft_at=now + timedelta(seconds=self.soft) if self.soft else None,
+            hard_at=now + timedelta(seconds=self.hard) if self.hard else None,
+            on_soft=lambda: self.on_timeout(True, self.soft),
+            on_hard=self._hard_limit,
+        )
+
+    def _hard_limit(self) -> None:
+        with _outside_of_tasks():
+            self._died(TimeLimitExceeded(self.hard), "FAILURE")
+            _safely(self.on_timeout, False, self.hard)
+
+    def _died(self, error: Exception, outcome: str) -> None:
+        self._finished(outcome, error)
+        _safely(self.on_error, _info(error))
+
+    def _finished(self, outcome: str, error: BaseException | None = None) -> None:
+        kind = "retry" if outcome == "RETRY" else "finish"
+        state = outcome if outcome in {"SUCCESS", "FAILURE", "RETRY"} else None
+        self._record(kind, outcome=outcome, state=state, error=error)
+
+    def _record(self, kind: str, **detail: Any) -> None:
+        self.node.record(kind, task=self.task_name, id=self.task_id, execution=self.number, **detail)
+
+
+@contextmanager
+def _outside_of_tasks() -> Iterator[None]:
+    """The main process runs no task: what it publishes has no parent."""
+    stack = _state._task_stack.stack
+    running = list(stack)
+    stack.clear()
+    try:
+        yield
+    finally:
+        stack[:] = running
 
 
 def _safely(callback: Callable[..., object], *args: Any) -> None:
@@ -177,7 +221,3 @@ def _info(error: Exception) -> ExceptionInfo:
         except Exception:  # noqa: BLE001, S110 - whatever it is
             pass
     return ExceptionInfo((type(error), error, error.__traceback__))
-
-
-def _delivery(request: Any) -> dict[str, Any]:
-    return {"redelivered": bool((request.get("delivery_info") or {}).get("redelivered"))}

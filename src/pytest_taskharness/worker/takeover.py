@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time as _time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -133,6 +134,11 @@ def _adopt_queues(app: Any, amqp: Any) -> None:
 @contextmanager
 def _rebound(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
     """A task copies its defaults from the configuration when it is bound: ours must reach those bound before."""
+    with _limits_kept(app):
+        yield from _with_defaults(app, config)
+
+
+def _with_defaults(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
     changed = {attribute: setting for attribute, setting in Task.from_config if setting in config}
     ours = [
         (task.__dict__, attribute, config[changed[attribute]])
@@ -152,6 +158,20 @@ def _rebound(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
             attributes.pop("_exec_options", None)
             if value is not _MISSING:
                 attributes[name] = value
+
+
+@contextmanager
+def _limits_kept(app: Any) -> Iterator[None]:
+    """What ``app.control.rate_limit()`` and ``time_limit()`` set on the user's task objects ends with the test."""
+    names = ("rate_limit", "soft_time_limit", "time_limit")
+    before = [(task, name, task.__dict__.get(name, _MISSING)) for task in app._tasks.values() for name in names]
+    try:
+        yield
+    finally:
+        for task, name, value in before:
+            task.__dict__.pop(name, None)
+            if value is not _MISSING:
+                task.__dict__[name] = value
 
 
 def _taken_from_configuration(cls: type) -> list[str]:
@@ -281,12 +301,15 @@ def virtual_readers(time: VirtualTime, seed: int) -> Iterator[None]:
     time-machine leaves ``monotonic`` alone and freezegun stops it for good; virtual time needs it to move.
     """
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=_sleep)
-    patches = [
+    patches: list[tuple[Any, str, Any]] = [
         (kombu.utils.limits, "monotonic", time.monotonic),
         (celery.worker.request, "monotonic", time.monotonic),
         (celery.result, "time", clock),
         (celery.utils.time, "random", random.Random(seed)),
     ]
+    if (transport := sys.modules.get("kombu.transport.redis")) is not None:
+        # time-machine's float of an instant is not always the nearest one, which decides who is overdue.
+        patches.append((transport, "time", time.timestamp))
     before = [(module, name, getattr(module, name)) for module, name, _ in patches]
     for module, name, value in patches:
         setattr(module, name, value)

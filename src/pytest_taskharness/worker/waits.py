@@ -44,6 +44,11 @@ class Waits:
         self._reads: dict[str, int] = {}
         self._idle = 0
 
+    @property
+    def now(self) -> datetime:
+        """The current instant."""
+        return self._world.time.now
+
     def forget(self) -> None:
         """Something has happened: whoever looks again has a reason to."""
         self._reads.clear()
@@ -153,9 +158,9 @@ class Waits:
     def _sleep_in_body(self, execution: Execution, until: datetime) -> None:
         deadline = execution.deadline()
         if deadline is not None and deadline <= until:
-            self._world.time.move_to(deadline)
+            self._world.pass_in_body(deadline)
             execution.strike(self._world.time.now)
-        self._world.time.move_to(until)
+        self._world.pass_in_body(until)
 
 
 def _timed_out(timeout: float | None) -> str:

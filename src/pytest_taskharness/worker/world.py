@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from celery import signals
 
@@ -21,28 +21,19 @@ from .descent import Descent
 from .eager import complete
 from .eventloop import outside_event_loop
 from .node import Node
+from .perform import perform
 from .pool import Execution
 from .report import Report
+from .supply import Broker
 from .waits import Waits
 
-__all__ = ["Broker", "World"]
+__all__ = ["World"]
 
 __tracebackhide__ = hide_frames
 
 
 #: Real seconds that a thread waits for another one to end its step.
 DRIVING_SECONDS = 30
-
-
-class Broker(Protocol):
-    """What the world needs to tell where messages are."""
-
-    @property
-    def queues(self) -> list[str]:
-        """The names of all queues."""
-
-    def peek(self, queue: str) -> list[Any]:
-        """The messages that wait in a queue; each has ``headers``."""
 
 
 class World:
@@ -65,6 +56,8 @@ class World:
         self.nodes: list[Node] = []
         self.starts = 0
         self.stack: list[tuple[int, Execution]] = []
+        #: A body sleeps: workers may take messages in, and start nothing.
+        self.asleep = False
         self._owner = threading.get_ident()
         self._lock = threading.RLock()
         self._turn = 0
@@ -80,25 +73,52 @@ class World:
         """What happened."""
         return self.recorder.timeline
 
+    def logs(self) -> dict[str, str]:
+        """None: what a stepped worker logs is in the test's own log."""
+        return {}
+
     @contextmanager
     def opened(self) -> Iterator[World]:
         """While entered, steps of this world are taken whenever time passes."""
         World._open.append(self)
         signals.task_revoked.connect(self._revoked)
+        signals.task_prerun.connect(self._begins)
         try:
             yield self
         finally:
             signals.task_revoked.disconnect(self._revoked)
+            signals.task_prerun.disconnect(self._begins)
             World._open.remove(self)
+            self.broker.ending = True
             for node in self.nodes:
                 node.stop()
 
-    def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int) -> Node:
-        """Start one more worker."""
+    def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int, **how: Any) -> Node:
+        """Start one more worker; of how there is no choice."""
         node = Node(self, name, queues=queues, concurrency=concurrency)
         node.start()
         self.nodes.append(node)
         return node
+
+    def dismiss(self, node: Node) -> None:
+        """A worker that nobody asks for any more."""
+        node.stop()
+        self.nodes.remove(node)
+
+    def kill(self, node: Node) -> None:
+        """SIGKILL, as it were."""
+        node.kill()
+
+    def stop(self, node: Node, *, warm: bool = True) -> None:
+        """Stop as on SIGTERM, or as on SIGQUIT: either way what is held goes back to the broker."""
+        if warm:
+            node.stop()
+        else:
+            node.kill()
+
+    def perform(self, signature: Any, *, attempt: int) -> Run:
+        """Run one task, now, without a broker."""
+        return perform(self, signature, attempt=attempt)
 
     # -- one step
 
@@ -154,7 +174,9 @@ class World:
         self.obey()
         due = self._next(nodes)
         if due is not None and due[1].at <= self.time.now:
-            due[0].fire()
+            due[0].fire(due[1])
+            return True
+        if any(node.can_work and node.start_waiting() for node in nodes):
             return True
         for ahead in range(len(nodes)):
             node = nodes[(self._turn + ahead) % len(nodes)]
@@ -179,8 +201,7 @@ class World:
         return [node for world in latest.values() for node in world.nodes]
 
     def _next(self, nodes: list[Node]) -> tuple[Node, Due] | None:
-        entries = ((node, node.timer.peek()) for node in nodes if node.can_work)
-        found = [(node, due) for node, due in entries if due is not None]
+        found = [(node, due) for node in nodes for due in node.dues()]
         return min(found, key=lambda item: item[1].at) if found else None
 
     def next_due(self) -> datetime | None:
@@ -246,6 +267,31 @@ class World:
         yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
         self._reported = len(self.timeline)
 
+    def pass_in_body(self, until: datetime) -> None:
+        """A body sleeps: the other processes of its worker go on, as far as they need no free slot.
+
+        They take lost messages back, and they prefetch them.
+        """
+        while (due := self._next_restore()) is not None and due[1].at < until:  # at that instant, the body goes first
+            node, restore = due
+            self.time.move_to(restore.at)
+            node.fire(restore)
+            self._prefetch(node)
+        self.time.move_to(until)
+
+    def _next_restore(self) -> tuple[Node, Due] | None:
+        found = [(node, due) for node in self._all_nodes() for due in node.restore_dues()]
+        return min(found, key=lambda item: item[1].at) if found else None
+
+    def _prefetch(self, restorer: Node) -> None:
+        self.asleep = True
+        try:
+            for node in restorer.world.nodes:
+                while node.alive and not node.paused and node.deliver():
+                    pass
+        finally:
+            self.asleep = False
+
     # -- what runs
 
     def stay_dead(self) -> None:
@@ -281,11 +327,12 @@ class World:
         self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
         if self.eager:
             self._descent.check_retries(event.id, retries)
-            if not (retries and self._is_running(event.id)):
+            if not (retries and self.is_running(event.id)):
                 complete(self, event)
 
-    def _is_running(self, task_id: str) -> bool:
-        return any(execution.task_id == task_id for _, execution in self.stack)
+    def is_running(self, task_id: str) -> bool:
+        """Whether a body of this task id runs, and is not dead."""
+        return any(execution.task_id == task_id and not execution.killed for _, execution in self.stack)
 
     def rejected(self, identity: dict[str, Any], *, requeue: bool) -> None:
         """A delivery was refused."""
@@ -297,6 +344,11 @@ class World:
             raise self.broke(FidelityError(text))
         if requeue and identity.get("id"):
             self._descent.add(identity["id"], identity["id"])
+
+    def _begins(self, task_id: str | None = None, **_: Any) -> None:
+        execution = self.execution_here()
+        if execution is not None and execution.task_id == task_id:
+            execution.began = True
 
     def _revoked(self, request: Any = None, expired: bool = False, terminated: bool = False, **_: Any) -> None:
         task_id = getattr(request, "id", None)

@@ -1,26 +1,26 @@
-"""The harness: what users hold.  The only place where the rooms are put together."""
+"""The harness itself."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from . import modes
-from .asserting import Assertions
-from .clock.virtual import Clock, VirtualTime
-from .errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, hide_frames
-from .timeline import Message, Run, Tally, Timeline
-from .worker.apps import checked_app, load_app
-from .worker.memory_rig import memory_world
-from .worker.node import Node
-from .worker.perform import perform
-from .worker.report import Report
-from .worker.world import World
+from .. import modes
+from ..asserting import Assertions
+from ..clock.virtual import Clock
+from ..errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, hide_frames
+from ..servers.given import GivenURL
+from ..timeline import Message, Run, Tally, Timeline
+from ..worker.apps import checked_app, load_app
+from ..worker.report import Report
+from .answers import Driven, Registry
+from .arguments import check_queues, check_types, given_redis, moment
+from .handle import Worker
+from .staging import Stage, World
 
-__all__ = ["Harness", "Worker"]
+__all__ = ["Harness"]
 
 __tracebackhide__ = hide_frames
 
@@ -52,10 +52,11 @@ class Harness(Assertions):
         self.strict_leftovers = False
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - the words of the marker, and three more
         cls, app: Any, mode: str = modes.DEFAULT, *, start: datetime | str | None = None, seed: int = 0,
         config: Mapping[str, Any] | None = None, workers: int = 1, pool: str | None = None,
         visibility_timeout: float | None = None, strict_leftovers: bool = False, clock: str | None = None,
+        redis_url: str | GivenURL | None = None,
     ) -> Harness:  # fmt: skip
         """Borrow an app and stop the clock; close the harness to give both back.
 
@@ -63,15 +64,16 @@ class Harness(Assertions):
 
         Args:
             app: The Celery app, or a path to it as ``celery -A`` takes it.
-            mode: ``memory`` or ``eager``.
+            mode: ``memory``, ``eager``, ``fakeredis``, ``redis`` or ``redis+process``.
             start: The first instant of the virtual clock (aware, or ISO 8601 with an offset); the real now if not
                 given.
             seed: Makes what is random repeatable: the jitter of retries.
             config: Celery settings that hold as long as the harness is open.
             workers: How many workers consume every queue; with more than one they are called a, b, c, …
-            pool: Only for modes with a real worker process.
-            visibility_timeout: Only for modes with a Redis.
+            pool: ``prefork`` (Celery's default), ``threads`` or ``solo``; only for a real worker process.
+            visibility_timeout: Seconds after which an unacknowledged delivery is taken for lost; only on a Redis.
             strict_leftovers: Whether closing raises :class:`LeftoverWork` where something is still pending.
+            redis_url: A Redis that runs already, for the modes that need one; a server is started if not given.
             clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.
 
         Raises:
@@ -79,27 +81,25 @@ class Harness(Assertions):
             FidelityError: The mode has no such thing.
         """
         modes.check(mode, origin="Harness.open(mode=…)")
-        _check_fidelity(mode, pool=pool, visibility_timeout=visibility_timeout)
-        _check_types(config, seed)
+        check_types(config, seed)
+        stage = Stage(mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout, pool=pool)
+        stage.check()
         app = load_app(app) if isinstance(app, str) else checked_app(app, origin="Harness.open(app=…)")
         with ExitStack() as stack:
             harness = cls(app, mode, stack=stack)
-            harness._build(_moment(start), seed=seed, config=config or {}, clock=clock)
+            harness._build(stage, moment(start), seed=seed, clock=clock)
             harness._employ(workers)
             harness.strict_leftovers = strict_leftovers
             harness._stack = stack.pop_all()
         cls._never_closed.append(harness)
         return harness
 
-    def _build(self, start: datetime | None, *, seed: int, config: Mapping[str, Any], clock: str | None) -> None:
-        time = VirtualTime(start, library=clock)
-        self._stack.callback(time.close)
-        built = memory_world(self.app, time=time, config=config, seed=seed, eager=self.mode == "eager")
-        self._world, self._broker = self._stack.enter_context(built)
+    def _build(self, stage: Stage, start: datetime | None, *, seed: int, clock: str | None) -> None:
+        self._world: World = self._stack.enter_context(stage.world(self.app, start=start, seed=seed, clock=clock))
         self.seed = seed
         self.timeline: Timeline = self._world.timeline
-        self.clock = Clock(time, self._run_until)
-        super().__init__(self._world.timeline, world=_Driven(self), registry=_Registry(self.app))
+        self.clock = Clock(self._world.time, self._run_until)
+        super().__init__(self._world.timeline, world=Driven(self), registry=Registry(self.app))
 
     def _employ(self, workers: object) -> None:
         if not isinstance(workers, int) or not 1 <= workers <= len(NAMES):
@@ -137,19 +137,20 @@ class Harness(Assertions):
             return
         self._closed = True
         self._never_closed.remove(self)
-        leftovers = self._leftovers() if self.strict_leftovers else []
-        self._stack.close()
+        with self._stack:  # also where the broker cannot be asked any more
+            leftovers = self._leftovers() if self.strict_leftovers else []
         if leftovers:
             raise LeftoverWork("the test ended with work still pending:\n" + "\n".join(leftovers))
 
     def _leftovers(self) -> list[str]:
+        broker = self._world.broker
         waiting = [
             f"  in queue {queue!r}: {message.headers.get('task')}"
-            for queue in self._broker.queues
-            for message in self._broker.peek(queue)
+            for queue in broker.queues
+            for message in broker.peek(queue)
             if "task" in message.headers
         ]
-        held = [f"  held, not acknowledged: {message.headers.get('task')}" for message in self._broker.unacked.values()]
+        held = [f"  held, not acknowledged: {message.headers.get('task')}" for message in broker.unacked.values()]
         return waiting + held
 
     def _open(self) -> World:
@@ -170,7 +171,7 @@ class Harness(Assertions):
             NotRegistered: The app has no such task.
             TypeError: The arguments do not fit the task.
         """
-        return perform(self._open(), sig, attempt=attempt)
+        return self._open().perform(sig, attempt=attempt)
 
     def step(self) -> Run | None:
         """Take exactly one step: one due timer, or else one delivery; None where there is nothing to do now.
@@ -221,10 +222,16 @@ class Harness(Assertions):
         """What was lost, duplicated, unexpected or unknown."""
         return self.timeline.tally
 
+    @property
+    def worker_logs(self) -> dict[str, str]:
+        """The last lines of the log of each real worker process, by its name; empty where the worker is stepped."""
+        return {} if self._closed else self._world.logs()
+
     # -- workers
 
     def worker(
-        self, name: str | None = None, *, queues: list[str] | None = None, concurrency: int | None = None
+        self, name: str | None = None, *, queues: list[str] | None = None, concurrency: int | None = None,
+        pool: str | None = None, arguments: Sequence[str] = (),
     ) -> Worker:  # fmt: skip
         """A worker by name, started where it is not there yet; without a name, the only one.
 
@@ -233,149 +240,43 @@ class Harness(Assertions):
         Args:
             name: What ``run.worker`` will say.
             queues: The queues it consumes; every queue if not given.
-            concurrency: How many bodies may wait inside one another on it.
+            concurrency: The size of its pool; of a stepped worker, how many bodies may wait inside one another.
+            pool: ``prefork``, ``threads`` or ``solo``; only for a real worker process.
+            arguments: More of the command line of ``celery worker``; only for a real worker process.
 
         Raises:
             ConfigurationError: No name, and more than one worker.
-            FidelityError: In ``eager`` mode, which has none.
+            FidelityError: In ``eager`` mode, which has none; or the mode's worker is no process.
         """
         world = self._open()
-        _check_queues(queues)
+        check_queues(queues)
         if self.mode == "eager":
             raise FidelityError("eager mode has no worker. Run this test with mode='memory'.")
+        how = self._how(pool, arguments)
         found = [node for node in world.nodes if name in (None, node.name)]
         if name is None and len(found) != 1:
             raise ConfigurationError(f"worker() means the only worker; there are {[node.name for node in found]}")
         if found:
-            return Worker(found[0])
+            return Worker(world, found[0])
         if self._default_workers:
             self._default_workers = False
-            for node in world.nodes:
-                node.stop()
-            world.nodes.clear()
+            for node in list(world.nodes):
+                world.dismiss(node)
         assert name is not None
-        return Worker(world.add_node(name, queues=queues, concurrency=concurrency or self._concurrency()))
+        node = world.add_node(name, queues=queues, concurrency=concurrency or self._concurrency(), **how)
+        return Worker(world, node)
+
+    def _how(self, pool: str | None, arguments: Sequence[str]) -> dict[str, Any]:
+        how: dict[str, Any] = {"pool": pool} if pool else {}
+        how |= {"arguments": tuple(arguments)} if arguments else {}
+        if how and not self.mode.endswith("+process"):
+            given = ", ".join(f"{name}={value!r}" for name, value in how.items())
+            raise FidelityError(
+                f"worker({given}) is for a real worker process; "
+                f"mode {self.mode!r} steps its worker in the test's thread. Run this test with mode='redis+process'."
+            )
+        return how
 
     def __repr__(self) -> str:
         """As ``<Harness memory of shop at t+0.000s>``."""
         return f"<Harness {self.mode} of {self.app.main}{' (closed)' if self._closed else ''}>"
-
-
-class Worker:
-    """The handle of one worker."""
-
-    def __init__(self, node: Node) -> None:
-        """Use ``harness.worker()``."""
-        self._node = node
-
-    @property
-    def name(self) -> str:
-        """What ``run.worker`` says."""
-        return self._node.name
-
-    @property
-    def queues(self) -> list[str]:
-        """The queues that it consumes."""
-        return self._node.queues()
-
-    def pause(self) -> None:
-        """Take no message and run no timer until :meth:`resume`."""
-        self._node.paused = True
-
-    def resume(self) -> None:
-        """Go on."""
-        self._node.paused = False
-
-    def kill(self) -> None:
-        """Die as a node does: the connection is lost, and what is not acknowledged is redelivered."""
-        self._node.kill()
-
-    def shutdown(self, *, warm: bool = True) -> None:
-        """Stop: warm as on SIGTERM, or cold as on SIGQUIT; either way what is held goes back to the broker.
-
-        https://docs.celeryq.dev/en/stable/userguide/workers.html#stopping-the-worker
-        """
-        if warm:
-            self._node.stop()
-        else:
-            self._node.kill()
-
-    def __repr__(self) -> str:
-        """As ``<Worker a>``."""
-        return f"<Worker {self.name}>"
-
-
-class _Driven:
-    """What assertions may do to the world."""
-
-    def __init__(self, harness: Harness) -> None:
-        self._harness = harness
-
-    @property
-    def now(self) -> datetime:
-        return self._harness.clock.now
-
-    def drain(self) -> Report:
-        return self._harness.drain()
-
-    def run_until(self, when: datetime) -> Report:
-        return self._harness.clock.advance_to(when)
-
-
-class _Registry:
-    """What assertions may ask about the app."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    def signature_of(self, task_name: str) -> inspect.Signature | None:
-        task = self._app.tasks.get(task_name)
-        return None if task is None else inspect.signature(task.run)
-
-    def route_hint(self, task_name: str, queue: str) -> str | None:
-        routes = self._app.conf.task_routes
-        count = len(routes) if isinstance(routes, (dict, list, tuple)) else int(routes is not None)
-        entries = f"{count} entr{'y' if count == 1 else 'ies'}"
-        return f"no route sends {task_name} to {queue!r} (task_routes has {entries})"
-
-
-def _check_fidelity(mode: str, *, pool: str | None, visibility_timeout: float | None) -> None:
-    if pool is not None:
-        raise FidelityError(
-            f"pool={pool!r} means a real worker process; mode {mode!r} steps its worker in the test's thread. The mode "
-            "that can is 'redis+process', which is not in this version."
-        )
-    if visibility_timeout is not None:
-        raise FidelityError(
-            f"visibility_timeout={visibility_timeout!r} belongs to Redis; mode {mode!r} redelivers when a connection "
-            "is lost. The modes that can are 'fakeredis' and 'redis', which are not in this version."
-        )
-
-
-def _check_types(config: object, seed: object) -> None:
-    if config is not None and not isinstance(config, Mapping):
-        raise ConfigurationError(f"config= takes a dict of Celery settings; given: {config!r}")
-    if not isinstance(seed, int):
-        raise ConfigurationError(f"seed= takes a whole number; given: {seed!r}")
-
-
-def _check_queues(queues: object) -> None:
-    names = queues if isinstance(queues, (list, tuple)) else [queues]
-    if queues is not None and (names is not queues or not all(isinstance(name, str) for name in names)):
-        raise ConfigurationError(f"queues= takes a list of names of queues; given: {queues!r}")
-
-
-def _moment(start: datetime | str | None) -> datetime | None:
-    if start is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(start.replace("Z", "+00:00")) if isinstance(start, str) else start
-    except ValueError as error:
-        raise ConfigurationError(f"start={start!r} is no ISO 8601 time: {error}") from None
-    if not isinstance(moment, datetime):
-        raise ConfigurationError(f"start= takes an aware datetime or an ISO 8601 text; given: {start!r}")
-    if moment.tzinfo is None:
-        raise ConfigurationError(
-            f"start={start!r} is naive. Say which zone is meant, for instance '2030-01-01T00:00+00:00' or 'Z'."
-        )
-    return moment.astimezone(timezone.utc)

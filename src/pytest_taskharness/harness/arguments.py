@@ -1,0 +1,50 @@
+"""Checks what users give to ``Harness.open`` and ``harness.worker``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from ..errors import ConfigurationError, hide_frames
+from ..servers.given import GivenURL
+
+__all__ = ["check_queues", "check_types", "given_redis", "moment"]
+
+__tracebackhide__ = hide_frames
+
+
+def given_redis(redis_url: str | GivenURL | None) -> GivenURL | None:
+    """A Redis that runs already, and who named it; None where nobody did."""
+    return GivenURL(redis_url, "Harness.open(redis_url=…)") if isinstance(redis_url, str) else redis_url
+
+
+def check_types(config: object, seed: object) -> None:
+    """Refuse a ``config=`` that is no mapping, and a ``seed=`` that is no number."""
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(f"config= takes a dict of Celery settings; given: {config!r}")
+    if not isinstance(seed, int):
+        raise ConfigurationError(f"seed= takes a whole number; given: {seed!r}")
+
+
+def check_queues(queues: object) -> None:
+    """Refuse a ``queues=`` that is no list of names."""
+    names = queues if isinstance(queues, (list, tuple)) else [queues]
+    if queues is not None and (names is not queues or not all(isinstance(name, str) for name in names)):
+        raise ConfigurationError(f"queues= takes a list of names of queues; given: {queues!r}")
+
+
+def moment(start: datetime | str | None) -> datetime | None:
+    """The first instant of the clock, in UTC; None where the real now is meant."""
+    if start is None:
+        return None
+    try:
+        given = datetime.fromisoformat(start.replace("Z", "+00:00")) if isinstance(start, str) else start
+    except ValueError as error:
+        raise ConfigurationError(f"start={start!r} is no ISO 8601 time: {error}") from None
+    if not isinstance(given, datetime):
+        raise ConfigurationError(f"start= takes an aware datetime or an ISO 8601 text; given: {start!r}")
+    if given.tzinfo is None:
+        raise ConfigurationError(
+            f"start={start!r} is naive. Say which zone is meant, for instance '2030-01-01T00:00+00:00' or 'Z'."
+        )
+    return given.astimezone(timezone.utc)

@@ -1,0 +1,4 @@
+"""A real ``celery worker``: started, listened to and stopped; Celery's own code runs in it unchanged.
+
+The worker writes down what it does in a journal, which the test process reads; quiescence is a matter of counting.
+"""

@@ -1,0 +1,36 @@
+"""Celery's own redis result backend in the test process, awaited by listening to the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from celery import states
+
+from ..errors import hide_frames
+from ..worker.redis_backend import HarnessRedisBackend
+from .waits import Waits
+
+__all__ = ["ProcessRedisBackend"]
+
+__tracebackhide__ = hide_frames
+
+
+class ProcessRedisBackend(HarnessRedisBackend):
+    """Somebody else stores the results here: whether one is there, only the server knows."""
+
+    def is_ready(self, task_id: str) -> bool:
+        """Whether a final state of this task is stored."""
+        return self._get_task_meta_for(task_id)["status"] in states.READY_STATES
+
+    def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
+        """``AsyncResult.get()``: return when the worker is done with the task."""
+        meta = super().wait_for(task_id, timeout=timeout, **kwargs)
+        cast("Waits", self.waits).let_end(task_id)
+        return meta
+
+    def get_many(self, task_ids: Any, timeout: float | None = None, **kwargs: Any) -> Iterator[tuple[str, Any]]:
+        """``GroupResult.join_native()``: the same for several."""
+        for task_id, meta in super().get_many(task_ids, timeout=timeout, **kwargs):
+            cast("Waits", self.waits).let_end(task_id)
+            yield task_id, meta

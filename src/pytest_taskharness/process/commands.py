@@ -1,0 +1,114 @@
+"""In a worker: what the test process asks of it, through a named pipe that Celery's own event loop reads.
+
+Remote control would do for most of it, but a user may have switched that off, and a command must also wake an event
+loop that sleeps by a clock which has been moved.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kombu.message import Message
+
+from ..worker.perform import _NoChannel
+from .moving import reload_clock
+from .scribe import Scribe
+
+__all__ = ["COMMANDS", "Commands", "command", "hand_over", "stop_asking"]
+
+COMMANDS = "commands"
+
+
+def command(directory: Path, *words: str) -> None:
+    """In the test process: ask something of the worker of this directory, which may be dead already."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        pipe = os.open(directory / COMMANDS, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            os.write(pipe, (" ".join(words) + "\n").encode())
+        finally:
+            os.close(pipe)
+
+
+def hand_over(directory: Path, message: Any, *, tag: str, detail: dict[str, Any]) -> None:
+    """In the test process: have a message dealt with that was never in a queue."""
+    fields = ("body", "content_type", "content_encoding", "headers", "properties", "delivery_info")
+    parts = {name: getattr(message, name) for name in fields}
+    descriptor = os.open(directory / tag, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        pickle.dump(({**parts, "delivery_tag": tag}, detail), file)
+    command(directory, "perform", tag)
+
+
+class Commands:
+    """Obeys, one line at a time."""
+
+    def __init__(self, scribe: Scribe, *, perform: Callable[[Any, Any, dict[str, Any]], object]) -> None:
+        """Listen as soon as there is an event loop."""
+        self._scribe = scribe
+        self._perform_message = perform
+        self._pipe = os.open(scribe.directory / COMMANDS, os.O_RDWR | os.O_NONBLOCK)
+        self._half = b""
+
+    def register(self, original: Any, consumer: Any, hub: Any) -> Any:
+        """As often as the event loop starts, which it does again after a lost connection."""
+        registered = original(consumer, hub)
+        hub.add_reader(self._pipe, self._read, consumer)
+        return registered
+
+    def _read(self, consumer: Any) -> None:
+        with suppress(BlockingIOError):
+            *lines, self._half = (self._half + os.read(self._pipe, 65536)).split(b"\n")
+            for line in lines:
+                word, _, rest = line.decode().partition(" ")
+                getattr(self, f"_{word}")(consumer, rest)
+
+    def _mark(self, consumer: Any, token: str) -> None:
+        """Say that all that was there before has been dealt with, and whether there is room for more."""
+        room = consumer.task_consumer.channel.qos.can_consume()
+        self._scribe.note("mark", token=int(token), has_room=bool(room))
+
+    def _moved(self, consumer: Any, token: str) -> None:
+        """The test has moved the clock."""
+        if self._scribe.spec.reloads_clock:
+            reload_clock()
+        consumer.timer.release()
+        self._mark(consumer, token)
+
+    def _consume(self, consumer: Any, queue: str) -> None:
+        """Consume one more queue, at once: kombu asks the server for the old ones until that times out."""
+        consumer.add_task_queue(queue)
+        stop_asking(consumer)
+
+    def _perform(self, consumer: Any, tag: str) -> None:
+        """Deal with a message that was handed over."""
+        parts, detail = pickle.loads((self._scribe.directory / tag).read_bytes())  # noqa: S301 - the file is ours alone
+        self._perform_message(consumer, Message(channel=_NoChannel(), **parts), detail)
+
+    def _restore(self, consumer: Any, rest: str) -> None:
+        """Look now for what nobody has acknowledged for the visibility timeout, as kombu does every few minutes."""
+        qos = consumer.task_consumer.channel.qos
+        qos.restore_visible(num=consumer.task_consumer.channel.unacked_restore_limit, interval=1)
+
+
+def stop_asking(consumer: Any) -> None:
+    """The queues are others now: have the server answer the request for the old ones, which is out, with nothing."""
+    channel = consumer.task_consumer.channel
+    with suppress(channel.connection_errors, channel.ResponseError), channel.conn_or_acquire() as client:
+        _end_blocking(client, channel)
+
+
+def _end_blocking(client: Any, channel: Any) -> None:
+    connection = channel.client.connection
+    if connection is None or not channel._in_poll or connection._sock is None:
+        return
+    address = connection._sock.getsockname()
+    if isinstance(address, tuple):
+        names = {f"{address[0]}:{address[1]}", f"[{address[0]}]:{address[1]}"}
+        for found in client.client_list():
+            if found["addr"] in names:
+                client.client_unblock(found["id"])

@@ -1,0 +1,34 @@
+"""Hears all workers of a world at once: their journals, and the end of their processes."""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+from ..clock.real import Real
+from .node import WorkerProcess
+
+__all__ = ["Ear"]
+
+
+class Ear:
+    """Reads what has come, and waits for what is to come."""
+
+    def __init__(self, workers: list[WorkerProcess]) -> None:
+        """Listen to these, and to those that are added to the list."""
+        self._workers = workers
+
+    def read(self) -> list[dict[str, Any]]:
+        """What has come; does not wait."""
+        return [record for worker in self._workers for record in worker.journal.read()]
+
+    def wait(self, deadline: float | None) -> bool:
+        """Until something comes, or a process ends; False where the deadline (``Real.monotonic``) has passed."""
+        poll = select.poll()
+        for worker in self._workers:
+            if not worker.process.closed:
+                poll.register(worker.journal, select.POLLIN)
+            if not worker.has_ended():
+                poll.register(worker.process, select.POLLIN)
+        left = None if deadline is None else max(0.0, deadline - Real.monotonic()) * 1000
+        return bool(poll.poll(left))

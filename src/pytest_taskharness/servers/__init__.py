@@ -1,0 +1,1 @@
+"""Real servers: found, started, checked, and gone when we are.  Imports nothing heavy."""
