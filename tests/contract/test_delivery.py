@@ -367,3 +367,11 @@ def test_a_publish_that_raises_is_unknown(harness, app, tasks, monkeypatch):
     with pytest.raises(OperationalError):
         tasks.noop.delay()
     assert [run.task for run in harness.tally.unknown] == ["shop.noop"]
+
+
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+def test_the_queues_of_one_worker_do_not_limit_what_is_purged(harness, app, tasks):
+    harness.worker("a", queues=["high"])
+    tasks.noop.delay()
+
+    assert app.control.purge() == 1

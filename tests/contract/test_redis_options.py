@@ -140,6 +140,14 @@ def test_inspecting_statistics_shows_the_broker(harness, app):
     assert stats["broker"]["transport"] == "taskharness-redis"
 
 
+def test_a_worker_that_was_told_to_consume_nothing_takes_nothing(harness, app, tasks):
+    app.control.cancel_consumer("celery")
+    result = tasks.add.delay(1, 2)
+    assert harness.settle().counts == {}
+    app.control.add_consumer("celery")
+    assert result.get() == 3
+
+
 def test_every_worker_gets_a_broadcast(open_harness, app, tasks):
     app.conf.task_queues = [Queue("celery", routing_key="celery"), Broadcast("everybody")]
     harness = open_harness(workers=3)

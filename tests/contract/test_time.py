@@ -336,3 +336,15 @@ def test_time_moved_by_a_body_is_seen_by_other_work(harness, app, tasks):
 def test_negative_sleep_is_refused_as_ever(harness):
     with pytest.raises(ValueError, match="non-negative"):
         time.sleep(-1)
+
+
+def test_a_rate_limit_of_fractions_lets_all_tasks_run(harness, app):
+    @app.task(rate_limit="10/s", shared=False)
+    def ping(n):
+        return n
+
+    results = [ping.delay(n) for n in range(8)]
+    harness.settle()
+
+    assert [result.get() for result in results] == list(range(8))
+    assert passed(harness) == pytest.approx(0.7, abs=1e-5)

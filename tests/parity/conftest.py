@@ -71,7 +71,8 @@ def expected(needs, oracles):
         if name not in oracles:
             oracles[name] = played(load()[name], ORACLE)
         cell = oracles[name]
-        assert cell.trace is not None, "\n".join([f"{name} does not come to its end in {ORACLE}:", *cell.text])
+        if cell.trace is None:
+            pytest.fail("\n".join([f"{name} does not come to its end in {ORACLE}:", *cell.text]), pytrace=False)
         return cell.trace
 
     return trace

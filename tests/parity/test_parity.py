@@ -13,6 +13,7 @@ from parity_trace import Names, difference, play
 DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 # Where on_failure raises, Celery warns in the worker's own process, which is ours.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
+WAYS_OUT = ["Mend the stepped worker, or give differences.py a row with exactly the lines that differ."]
 
 
 def scenarios():
@@ -25,11 +26,12 @@ def scenarios():
 def test_a_scenario_looks_the_same_as_with_a_real_worker(scenario, mode, expected, needs):
     needs(mode)
     cell = judged(scenario, mode, expected(scenario.name))
-    assert not cell.text, "\n".join([
-        f"{scenario.name} ({scenario.tells}) should look in {mode} as it does in {ORACLE}; instead:",
-        *cell.text,
-        "Mend the stepped worker, or give differences.py a row with exactly the lines that differ.",
-    ])  # fmt: skip
+    if cell.text:
+        pytest.fail("\n".join([*heading(scenario, mode), *cell.text, *WAYS_OUT]), pytrace=False)
+
+
+def heading(scenario, mode):
+    return [f"{scenario.name} ({scenario.tells}) should look in {mode} as it does in {ORACLE}. Instead:"]
 
 
 @pytest.mark.parametrize("row", DIFFERENCES, ids=lambda row: row.scenario)

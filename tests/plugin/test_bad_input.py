@@ -156,6 +156,13 @@ def test_an_unknown_clock():
     )
 
 
+def test_a_real_clock_belongs_to_a_real_worker_process():
+    assert refused(FidelityError, Harness.open, app, clock="real") == (
+        "clock='real' is for a real worker process; mode 'memory' steps its worker under a virtual clock. Run "
+        "this test with mode='redis+process'."
+    )
+
+
 @pytest.mark.parametrize("seed", ["7", 1.5, None])
 def test_a_seed_that_is_no_number(seed):
     assert refused(ConfigurationError, Harness.open, app, seed=seed) == f"seed= takes a whole number; given: {seed!r}"

@@ -13,7 +13,7 @@ from pytest_taskharness.servers.redis import the_redis
 @contextmanager
 def opened(app=plant, *, workers=("worker",), concurrency=2, **options):
     """A world with workers that are ready."""
-    with process_world(app, the_redis(), **{"config": {}, "clock": "real", **options}) as world:
+    with process_world(app, the_redis(), **{"config": {}, "clock": "real", "reuse": False, **options}) as world:
         for name in workers:
             world.add_node(name, concurrency=concurrency)
         yield world

@@ -29,7 +29,7 @@ SHOP = """
     @app.task(bind=True, max_retries=1)
     def second_time(self, number):
         if not self.request.retries:
-            raise self.retry(countdown=0)
+            raise self.retry(countdown=1)  # at once, Celery might store RETRY after the SUCCESS of the next attempt
         return number
 """
 SUITE = """

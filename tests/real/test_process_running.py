@@ -15,7 +15,7 @@ from process_worlds import kinds, opened
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, RunBudgetExceeded
-from pytest_taskharness.process import rig
+from pytest_taskharness.process import hiring
 from pytest_taskharness.servers.redis import find_binary
 
 POOLS = ["prefork", "threads", "solo"]
@@ -257,6 +257,15 @@ def test_remote_control_answers(world):
     assert replies == [{"worker@taskharness": {"ok": "pong"}}]
 
 
+def test_a_worker_may_stop_consuming_its_only_queue_and_start_again(world):
+    plant.app.control.cancel_consumer("celery", reply=True)
+    result = plant.add.delay(1, 2)
+    assert world.settle().counts == {}
+    plant.app.control.add_consumer("celery")
+    world.settle()
+    assert result.get(timeout=20) == 3
+
+
 def test_a_revoked_task_does_not_run(world):
     result = plant.add.apply_async((1, 2), countdown=0.5)
     world.drain()
@@ -321,4 +330,4 @@ def test_the_command_line_takes_any_argument_of_a_worker():
 
 
 def test_the_default_is_what_celery_has():
-    assert rig.POOLS[0] == "prefork"
+    assert hiring.POOLS[0] == "prefork"

@@ -329,48 +329,66 @@ def test_two_processes_on_one_given_server_do_not_see_each_other(script, url, cl
     assert client.dbsize() == 0
 
 
+SHOP = """
+    from celery import Celery
+
+    app = Celery("shop", broker="redis://localhost:1/0")
+
+    @app.task(name="shop.add")
+    def add(x, y):
+        return x + y
+
+    @app.task(name="shop.total")
+    def total(numbers):
+        return sum(numbers)
+"""
+
 SUITE = """
     import pytest
-    from celery import Celery, chord
+    from celery import chord
+    from shop import add, app, total
 
-    @pytest.fixture
+    @pytest.fixture(scope="session")
     def taskharness_app():
-        app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
-
-        @app.task(name="shop.add", shared=False)
-        def add(x, y):
-            return x + y
-
-        @app.task(name="shop.total", shared=False)
-        def total(numbers):
-            return sum(numbers)
-
         return app
 
+    def sees_only_its_own(harness, number):
+        assert harness.outbox == [] and harness.runs() == []
+        assert add.delay(number, number).get(timeout=30) == 2 * number
+        if number % 10 == 0 and harness.mode != "eager":
+            assert chord([add.s(number, 1), add.s(number, 2)])(total.s()).get(timeout=30) == 2 * number + 3
+            assert len(harness.runs(add)) == 3
+        else:
+            assert len(harness.runs(add)) == 1
+        assert harness.tally.unexpected == harness.tally.duplicated == []
+
+    @pytest.mark.taskharness(modes="eager,memory,fakeredis,redis")
     @pytest.mark.parametrize("number", range(100))
     def test_one_of_many(harness, number):
-        add, total = harness.app.tasks["shop.add"], harness.app.tasks["shop.total"]
-        assert harness.outbox == [] and harness.runs() == []
-        late = add.apply_async((number, 1), countdown=60)
-        assert add.delay(number, number).get() == 2 * number
-        if number % 10 == 0 and harness.mode != "eager":
-            assert chord([add.s(number, 1), add.s(number, 2)])(total.s()).get() == 2 * number + 3
-            assert len(harness.runs(add)) == 4
-        else:
-            assert len(harness.runs(add)) == 2
-        if number % 2:
-            harness.settle()
-            assert late.get() == number + 1
-        assert harness.tally.unexpected == harness.tally.duplicated == []
+        sees_only_its_own(harness, number)
+
+    @pytest.mark.taskharness(modes="eager,memory,fakeredis,redis")
+    @pytest.mark.parametrize("number", range(100))
+    def test_with_one_id_in_all_tests(harness, number):
+        assert app.AsyncResult("one").state == "PENDING"
+        add.apply_async((number, 1), countdown=60, task_id="one")
+        harness.settle()
+        assert app.AsyncResult("one").get() == number + 1
+
+    @pytest.mark.taskharness(mode="redis+process")
+    @pytest.mark.parametrize("number", range(8))
+    def test_with_a_process(harness, number):
+        sees_only_its_own(harness, number)
 """
 
 
 def test_a_hundred_repetitions_in_all_modes_and_four_processes_at_once(tmp_path, url, client):
+    (tmp_path / "shop.py").write_text(textwrap.dedent(SHOP), encoding="utf-8")
     (tmp_path / "test_suite.py").write_text(textwrap.dedent(SUITE), encoding="utf-8")
     command = [
         sys.executable, "-m", "pytest", "-q", "-n4", "-p", "no:cacheprovider", f"--taskharness-redis-url={url}",
-        "--taskharness-mode=eager,memory,fakeredis,redis", "test_suite.py",
+        "test_suite.py",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert "400 passed" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "808 passed" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
     assert client.dbsize() == 0

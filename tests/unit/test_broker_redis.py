@@ -88,6 +88,11 @@ def test_an_empty_queue_has_nothing(channel):
     assert channel.basic_get("celery") is None
 
 
+def test_nobody_has_a_message_for_whoever_consumes_nothing(channel):
+    publish(channel, "hi")
+    assert channel.take_any([]) is None
+
+
 def test_a_delivery_is_held_until_it_is_acknowledged(broker, channel):
     publish(channel, "hi")
     message, queue = channel.take_any(["celery"])

@@ -46,7 +46,8 @@ def test_the_cause_of_an_exception_arrives():
 def test_what_cannot_be_pickled_becomes_its_repr_and_its_surroundings_stay():
     lock = threading.Lock()
     value = sent({"lock": lock, "list": [1, lock], "tuple": (lock, 2)})
-    assert value == {"lock": Recorded(repr(lock)), "list": [1, Recorded(repr(lock))], "tuple": (Recorded(repr(lock)), 2)}
+    shown = Recorded(repr(lock))
+    assert value == {"lock": shown, "list": [1, shown], "tuple": (shown, 2)}
 
 
 def test_an_exception_keeps_what_can_be_pickled_of_its_state():

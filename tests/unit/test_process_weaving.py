@@ -43,7 +43,12 @@ def test_a_late_one_after_it():
     weaver = Weaver()
     weaver.published("t", 0)
     late = {"acks_late": True}
-    written = [record("deliver", MAIN), record("receive", MAIN, **late), record("start", CHILD), record("finish", CHILD)]
+    written = [
+        record("deliver", MAIN),
+        record("receive", MAIN, **late),
+        record("start", CHILD),
+        record("finish", CHILD),
+    ]
     assert [kind for kind, _ in told(weaver, [*written, record("ack", MAIN)])][-2:] == ["finish", "ack"]
 
 
@@ -71,7 +76,8 @@ def test_a_retry_is_delivered_when_the_attempt_before_has_ended():
         record("store", CHILD), record("retry", CHILD), record("finish", OTHER),
     ]  # fmt: skip
     assert [kind for kind, _ in told(weaver, [*first, *overlap])] == [
-        "deliver", "receive", "ack", "start", "publish", "store", "retry", "deliver", "receive", "ack", "start", "finish"
+        "deliver", "receive", "ack", "start", "publish", "store", "retry",
+        "deliver", "receive", "ack", "start", "finish",
     ]  # fmt: skip
 
 

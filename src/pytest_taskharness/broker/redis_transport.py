@@ -167,16 +167,20 @@ class Channel(FanoutChannel):
         Raises:
             Empty: There is none.
         """
-        for queue in sorted(self.active_fanout_queues.intersection(queues)):
+        broadcast = self.active_fanout_queues.intersection(queues)
+        for queue in sorted(broadcast):
             if (payload := self._heard_on(queue)) is not None:
                 return payload, queue
-        if self._ordered != queues:
-            self._ordered = list(queues)
-            self._order.update(queues)
-        ordered = self._order.consume(len(queues))
-        payload, queue = self._pop(list(ordered))
+        payload, queue = self._pop(self._in_order([queue for queue in queues if queue not in broadcast]))
         self._order.rotate(queue)
         return payload, queue
+
+    def _in_order(self, queues: list[str]) -> list[str]:
+        """As the app's ``queue_order_strategy`` has it."""
+        if self._ordered != queues:
+            self._ordered = queues
+            self._order.update(queues)
+        return list(self._order.consume(len(queues)))
 
     def _heard_on(self, queue: str) -> Any:
         try:
@@ -191,6 +195,8 @@ class Channel(FanoutChannel):
 
     def _pop(self, queues: list[str]) -> tuple[Any, str]:
         """BRPOP as kombu sends it: a more urgent message of any queue goes first."""
+        if not queues:
+            raise Empty
         by_priority = zip(*map(self._lists, queues), strict=True)
         lists = {name: queue for names in by_priority for name, queue in zip(names, queues, strict=True)}
         with self._create_client().pipeline() as pipe:

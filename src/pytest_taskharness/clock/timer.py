@@ -62,8 +62,9 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
 
     def enter_after(self, secs: float, entry: Any, priority: int = 0, time: Any = None) -> Any:
         """Schedule an entry after so many virtual seconds, rounded up to a microsecond so that it never is early."""
-        # What float arithmetic leaves behind (a nanosecond) must not cost a microsecond.
-        microseconds = max(0, ceil(float(secs) * 1_000_000 - 1e-3))
+        # What float arithmetic leaves behind (a nanosecond) must not cost a microsecond, but time has to pass: a
+        # bucket of tokens that lacks a nanosecond's worth would ask again for ever.
+        microseconds = max(int(secs > 0), ceil(float(secs) * 1_000_000 - 1e-3))
         return self._push(entry, self._time.now + timedelta(microseconds=microseconds), priority)
 
     def _push(self, entry: Any, at: datetime, priority: int) -> Any:

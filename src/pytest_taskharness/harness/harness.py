@@ -74,7 +74,8 @@ class Harness(Assertions):
             visibility_timeout: Seconds after which an unacknowledged delivery is taken for lost; only on a Redis.
             strict_leftovers: Whether closing raises :class:`LeftoverWork` where something is still pending.
             redis_url: A Redis that runs already, for the modes that need one; a server is started if not given.
-            clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.
+            clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.  With
+                ``redis+process`` also ``real``: no virtual time, although libfaketime is installed.
 
         Raises:
             ConfigurationError: ``mode``, ``app``, ``start`` or ``workers`` cannot be used.

@@ -143,6 +143,11 @@ class Stage:
             with self._real(app, start=start, seed=seed, clock=clock) as real:
                 yield real
             return
+        if clock == "real":
+            raise FidelityError(
+                f"clock='real' is for a real worker process; mode {self.mode!r} steps its worker under a virtual "
+                "clock. Run this test with mode='redis+process'."
+            )
         from ..worker.rig import stepped_world
 
         time = VirtualTime(start, library=clock)
@@ -161,7 +166,7 @@ class Stage:
 
         with process_world(
             app, the_redis(self.redis), config=self.config, visibility_timeout=self.visibility_timeout,
-            pool=self.pool, start=start, seed=seed, clock=clock,
+            pool=self.pool, start=start, seed=seed, clock=clock, reuse=False,
         ) as world:  # fmt: skip
             yield world
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from celery.worker import state
 from kombu.message import Message
 
 from ..worker.perform import _NoChannel
@@ -47,9 +48,14 @@ def hand_over(directory: Path, message: Any, *, tag: str, detail: dict[str, Any]
 class Commands:
     """Obeys, one line at a time."""
 
-    def __init__(self, scribe: Scribe, *, perform: Callable[[Any, Any, dict[str, Any]], object]) -> None:
+    def __init__(
+        self, scribe: Scribe, *, perform: Callable[[Any, Any, dict[str, Any]], object], count_anew: Callable[[], object]
+    ) -> None:  # fmt: skip
         """Listen as soon as there is an event loop."""
         self._scribe = scribe
+        self._count_anew = count_anew
+        #: What it consumes from the start.
+        self._queues: set[str] = set()
         self._perform_message = perform
         self._pipe = os.open(scribe.directory / COMMANDS, os.O_RDWR | os.O_NONBLOCK)
         self._half = b""
@@ -57,6 +63,7 @@ class Commands:
     def register(self, original: Any, consumer: Any, hub: Any) -> Any:
         """As often as the event loop starts, which it does again after a lost connection."""
         registered = original(consumer, hub)
+        self._queues = self._queues or {queue.name for queue in consumer.task_consumer.queues}
         hub.add_reader(self._pipe, self._read, consumer)
         return registered
 
@@ -79,10 +86,21 @@ class Commands:
         consumer.timer.release()
         self._mark(consumer, token)
 
+    def _renew(self, consumer: Any, token: str) -> None:
+        """A new test: forget what the last one has left, which is no message and no task."""
+        if self._scribe.spec.reloads_clock:
+            reload_clock()
+        for queue in set(consumer.task_consumer.channel.active_queues).difference(self._queues):
+            consumer.cancel_task_queue(queue)
+        state.reset_state()
+        consumer.reset_rate_limits()
+        self._count_anew()
+        self._scribe.note("polls", queues=sorted(consumer.task_consumer.channel.active_queues))
+        self._mark(consumer, token)
+
     def _consume(self, consumer: Any, queue: str) -> None:
-        """Consume one more queue, at once: kombu asks the server for the old ones until that times out."""
+        """Consume one more queue."""
         consumer.add_task_queue(queue)
-        stop_asking(consumer)
 
     def _perform(self, consumer: Any, tag: str) -> None:
         """Deal with a message that was handed over."""
@@ -96,7 +114,10 @@ class Commands:
 
 
 def stop_asking(consumer: Any) -> None:
-    """The queues are others now: have the server answer the request for the old ones, which is out, with nothing."""
+    """The queues are others now: have the server answer the request for the old ones, which is out, with nothing.
+
+    kombu asks for the new ones when that request has timed out, a second later.
+    """
     channel = consumer.task_consumer.channel
     with suppress(channel.connection_errors, channel.ResponseError), channel.conn_or_acquire() as client:
         _end_blocking(client, channel)

@@ -70,14 +70,13 @@ def standing(world: ProcessWorld) -> str:
 
 def _delivery(world: ProcessWorld, delivery: Delivery) -> str:
     name = f"  {delivery.task} {short_id(delivery.id)}"
-    started = world.ledger.running.get(delivery.id or "")
     sleep = next((sleep for sleep in world.ledger.sleeps() if sleep.delivery is delivery), None)
     if sleep is not None:
         waits = f"waits for {', '.join(map(short_id, sleep.awaits))}" if sleep.awaits else "sleeps"
         until = "" if sleep.until is None else f" until {_when(world, sleep.until)}"
         return f"{name}  {waits} on {delivery.worker}{until}"
-    if started is not None:
-        seconds = (world.time.now - started["at"]).total_seconds()
+    if delivery.started is not None and not delivery.done:
+        seconds = (world.time.now - delivery.started["at"]).total_seconds()
         return f"{name}  running on {delivery.worker} for {seconds:.1f} s"
     if delivery.is_running:
         return f"{name}  waiting for a free process of the pool of {delivery.worker}"

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from celery.worker import components
-from kombu.asynchronous.timer import Timer
+from kombu.asynchronous.timer import Timer, scheduled
 from kombu.transport import redis
 from kombu.utils import limits
 
@@ -33,7 +33,7 @@ class HoldingTimer(Timer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing is held."""
         super().__init__(*args, **kwargs)
-        self._held: list[tuple[int, int, Any]] = []
+        self._held: list[tuple[int, int, int, Any]] = []
         self._numbers = count()
 
     def call_at(self, eta: Any, fun: Any, args: Any = (), kwargs: Any = None, priority: int = 0) -> Any:
@@ -42,7 +42,7 @@ class HoldingTimer(Timer):  # type: ignore[misc]
         if moment is None:
             return super().call_at(eta, fun, args, kwargs, priority)
         # Celery has rounded: the request itself has not.
-        return self._hold(self.Entry(fun, args, kwargs), round(moment.timestamp() * 1e6))
+        return self._hold(self.Entry(fun, args, kwargs), round(moment.timestamp() * 1e6), priority)
 
     def call_after(self, secs: float, fun: Any, args: Any = (), kwargs: Any = None, priority: int = 0) -> Any:
         """After so many seconds."""
@@ -51,12 +51,18 @@ class HoldingTimer(Timer):  # type: ignore[misc]
             return super().call_after(secs, fun, args, kwargs, priority)
         if name in _BY_THE_WALL:
             # Never too early, and never at once: there would be no token yet, again and again.
-            return self._hold(self.Entry(fun, args, kwargs), _now() + whole_microseconds(secs))
-        entry = self._hold(self.Entry(_once(fun), args, kwargs), _now() + round(secs * 1e6))
+            return self._hold(self.Entry(fun, args, kwargs), _now() + whole_microseconds(secs), priority)
+        entry = self._hold(self.Entry(_once(fun), args, kwargs), _now() + round(secs * 1e6), priority)
         return self.enter_after(secs, entry, priority)
 
-    def _hold(self, entry: Any, at: int) -> Any:
-        heapq.heappush(self._held, (at, next(self._numbers), entry))
+    @property
+    def queue(self) -> list[Any]:
+        """All live entries, held ones included: what ``inspect scheduled`` reads."""
+        held = [scheduled(at / 1e6, priority, entry) for at, _, priority, entry in sorted(self._held)]
+        return [*super().queue, *(item for item in held if not item.entry.canceled)]
+
+    def _hold(self, entry: Any, at: int, priority: int) -> Any:
+        heapq.heappush(self._held, (at, next(self._numbers), priority, entry))
         self.release()
         return entry
 
@@ -64,7 +70,7 @@ class HoldingTimer(Timer):  # type: ignore[misc]
         """The clock has moved: what is due is no longer held."""
         now = _now()
         while self._held and self._held[0][0] <= now:
-            _, _, entry = heapq.heappop(self._held)
+            *_, entry = heapq.heappop(self._held)
             self.enter_at(entry)
 
 

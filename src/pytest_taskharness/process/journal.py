@@ -50,7 +50,7 @@ class Journal:
         os.mkfifo(directory / "bell", 0o600)
         # Open for writing too: a pipe without a writer would be at its end, not silent.
         self._bell = os.open(directory / "bell", os.O_RDWR | os.O_NONBLOCK)
-        self._file = os.open(directory / "journal", os.O_RDONLY | os.O_CREAT, 0o600)
+        self._file = os.open(directory / "journal", os.O_RDWR | os.O_CREAT, 0o600)
         self._buffer = b""
 
     def fileno(self) -> int:
@@ -67,6 +67,13 @@ class Journal:
         while data := os.read(self._file, CHUNK):
             self._buffer += data
         return list(self._records())
+
+    def rewind(self) -> None:
+        """Begin anew; nobody writes now."""
+        self.read()
+        os.ftruncate(self._file, 0)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        self._buffer = b""
 
     def _records(self) -> Any:
         offset = 0

@@ -17,22 +17,30 @@ __all__ = ["Delivery", "Ledger", "Sleep"]
 #: A task that another one waits for has ended.
 FINAL_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
+Record = dict[str, Any]
+
 
 @dataclass(eq=False)
 class Delivery:
     """One message in the hands of one worker, until it is dealt with.
 
-    A message that is delivered again while the worker still holds it has the same tag: the counts go on.
-
     Attributes:
         task: The task's name.
         id: The task id.
         worker: Who holds it.
-        tag: The broker's name for the message.
+        tag: The broker's name for the message; the same when it is delivered again.
         queue: Where it came from.
         since: When it was delivered, or was last looked at as one to be restored.
+        receiver: Which thread of the worker has it.
+        received: Celery has accepted it as a task's.
         due: When the worker will go on with it, where it is held for an eta or a rate limit.
         acks_late: Whether it is acknowledged after the body.
+        execution: The name that its body has, once it was handed to the pool; then ``limits`` are known too: after
+            how many seconds of the body a time limit strikes.
+        started: The record of the start of its body; then ``strikes`` are known too: when the limits strike.
+        done: The worker's main process has dealt with what became of the body.
+        settled: It was acknowledged, or rejected.
+        is_stuck: Nobody will acknowledge it, although it is done.
     """
 
     task: str | None
@@ -41,46 +49,37 @@ class Delivery:
     tag: str
     queue: str
     since: datetime
+    receiver: Any
+    received: bool = False
     due: datetime | None = None
     acks_late: bool = False
-    delivered: int = 1
-    handed: int = 0
-    started: int = 0
-    done: int = 0
-    settled: int = 0
-    #: Who has received it, and whether it runs there too: then there is no main process as long as it runs.
-    stream: Any = None
-    #: Nobody will acknowledge it, although it is done.
-    is_stuck: bool = False
-    runs_in_main_process: bool = False
-    #: After how many seconds of its body a time limit strikes, and when.
+    execution: str | None = None
     limits: tuple[float, ...] = ()
+    started: Record | None = None
     strikes: tuple[datetime, ...] = ()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its worker has still to do something about it."""
-        return self.settled < self.delivered or self.done < self.handed
+    done: bool = False
+    settled: bool = False
+    is_stuck: bool = False
 
     @property
     def is_running(self) -> bool:
         """Whether the pool has it."""
-        return self.done < self.handed
+        return self.execution is not None and not self.done
 
     @property
-    def bodies(self) -> int:
-        """How many bodies of it run, as far as they have said so."""
-        return self.started - self.done
+    def is_closed(self) -> bool:
+        """Whether its worker is done with it."""
+        return self.settled and not self.is_running
 
     @property
-    def is_done(self) -> bool:
-        """Whether all that is left is to acknowledge it."""
-        return self.done == self.handed == self.delivered
+    def runs_where_it_was_received(self) -> bool:
+        """Whether its body is all that its worker does."""
+        return self.started is not None and not self.done and self.started["stream"] == self.receiver
 
     @property
-    def is_acked_as_it_will_be(self) -> bool:
-        """Whether nothing is to be expected of its main process before the body has ended."""
-        return self.acks_late or self.runs_in_main_process or self.settled >= self.handed
+    def is_acknowledged_as_far_as_it_can_be(self) -> bool:
+        """Whether nothing is to be expected of its main process as long as the body runs."""
+        return self.settled or self.acks_late or self.runs_where_it_was_received
 
     def waits(self, now: datetime) -> bool:
         """Whether its time is yet to come."""
@@ -89,7 +88,7 @@ class Delivery:
     @property
     def is_held(self) -> bool:
         """Whether it waits for its time."""
-        return self.due is not None and self.handed < self.delivered and not self.is_running
+        return self.due is not None and self.execution is None
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,6 @@ class Sleep:
 
     Attributes:
         delivery: Whose it is.
-        execution: Which of the bodies that may run for it.
         bed: Where to wake it.
         since: When it fell asleep.
         until: When it wants to be woken; None: not by the clock.
@@ -106,7 +104,6 @@ class Sleep:
     """
 
     delivery: Delivery
-    execution: str
     bed: str
     since: datetime
     until: datetime | None
@@ -119,28 +116,29 @@ class Sleep:
 
 
 class Ledger:
-    """The counts of one world."""
+    """The counts of one world.
+
+    Attributes:
+        queues: The names of the queues that workers have published to.
+        closed: The tags of what was dealt with.
+        counts: How often each thing has happened that a text may want to tell.
+        news: How many records there were that say more than that a worker is still there.
+    """
 
     def __init__(self) -> None:
         """Nothing was published."""
-        self._open: dict[tuple[str, str], Delivery] = {}
+        self.queues: dict[str, None] = {}
+        self.closed: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.news = 0
+        self._open: list[Delivery] = []
         self._coming: Counter[str] = Counter()
         #: The tags of what was held by workers that are gone.
         self._abandoned: set[str] = set()
-        #: The names of the queues that workers have published to.
-        self.queues: dict[str, None] = {}
-        #: The tags of what was dealt with.
-        self.closed: set[str] = set()
-        #: How often each thing has happened that a text may want to tell.
-        self.counts: Counter[str] = Counter()
-        #: How many records there were that say more than that a worker is still there.
-        self.news = 0
         #: The ids of the tasks whose result is final.
         self._ended: set[str] = set()
         #: By worker and bed.
         self._sleeps: dict[tuple[str, str], Sleep] = {}
-        #: What the pools run, by task id: the records of the starts.
-        self.running: dict[str, dict[str, Any]] = {}
 
     # -- what is written down
 
@@ -149,7 +147,7 @@ class Ledger:
         self._coming[task_id] += 1
         self.counts["published"] += 1
 
-    def take(self, record: dict[str, Any]) -> None:
+    def take(self, record: Record) -> None:
         """Count one record of a journal."""
         name = record.get("kind") or record["note"]
         self.news += name != "mark"
@@ -157,130 +155,125 @@ class Ledger:
         if handle is not None:
             handle(record)
 
-    def _on_publish(self, record: dict[str, Any]) -> None:
+    def _on_publish(self, record: Record) -> None:
         detail = record["detail"]
         if not detail.get("unknown"):
             self.published(record["id"])
         if "exchange" not in detail["options"]:
             self.queues[detail["queue"]] = None
 
-    def _on_deliver(self, record: dict[str, Any]) -> None:
+    def _on_deliver(self, record: Record) -> None:
         self.counts["delivered"] += 1
-        task_id, redelivered = record["id"], record["detail"]["redelivered"]
+        task_id, detail = record["id"], record["detail"]
+        expected = not (detail["redelivered"] or detail.get("performed"))
         # What comes again and was not seen to be put back was never counted as coming.
         # And the journal of another worker, which has published it, may be read a moment later: below zero for so long.
-        expected = not (redelivered or record["detail"].get("performed"))
         if self._coming[task_id] > 0 or expected:
             self._coming[task_id] -= 1
-        key = record["worker"], record["tag"]
-        if key in self._open:
-            self._open[key].delivered += 1
-            self._open[key].due = None
-        else:
-            queue = record["detail"]["queue"]
-            self._open[key] = Delivery(
-                record["task"], task_id, *key, queue=queue, since=record["at"], stream=record["stream"]
-            )  # fmt: skip
+        self._open.append(Delivery(
+            record["task"], task_id, record["worker"], record["tag"], detail["queue"], since=record["at"],
+            receiver=record["stream"],
+        ))  # fmt: skip
 
-    def _on_receive(self, record: dict[str, Any]) -> None:
-        delivery = self._of(record)
-        if delivery is not None:
+    def _on_receive(self, record: Record) -> None:
+        for delivery in self._first(record, lambda each: not each.received):
+            delivery.received = True
             delivery.due, delivery.acks_late = record["about"]["eta"], record["about"]["acks_late"]
 
-    def _on_limited(self, record: dict[str, Any]) -> None:
-        for tag in record["about"]["tags"]:
-            delivery = self._open.get((record["worker"], tag))
-            if delivery is not None:
+    def _on_limited(self, record: Record) -> None:
+        for delivery in self._open:
+            waits = delivery.execution is None and delivery.tag in record["about"]["tags"]
+            if waits and delivery.worker == record["worker"]:
                 delivery.due = record["about"]["due"]
 
-    def _on_handed(self, record: dict[str, Any]) -> None:
-        delivery = self._of(record)
-        if delivery is not None:
-            delivery.handed += 1
-            delivery.due = None
-            delivery.limits = tuple(record["about"]["limits"])
+    def _on_handed(self, record: Record) -> None:
+        for delivery in self._first(record, lambda each: each.received and each.execution is None):
+            delivery.execution, delivery.limits = record["about"]["execution"], tuple(record["about"]["limits"])
 
-    def _on_start(self, record: dict[str, Any]) -> None:
+    def _on_start(self, record: Record) -> None:
         self.counts["started"] += 1
-        self.running[record["id"]] = record
-        delivery = self._of(record)
-        if delivery is not None:
-            delivery.started += 1
-            delivery.runs_in_main_process = record["stream"] == delivery.stream
+        for delivery in self._of(record["detail"]["execution"]):
+            delivery.started = record
             delivery.strikes = tuple(record["at"] + timedelta(seconds=limit) for limit in delivery.limits)
 
-    def _on_sleeps(self, record: dict[str, Any]) -> None:
-        delivery, about = self._of(record), record["about"]
-        if delivery is not None:
-            self._sleeps[record["worker"], about["bed"]] = Sleep(
-                delivery, about["execution"], about["bed"], since=about["since"], until=about["until"],
-                awaits=tuple(about["awaits"]),
-            )  # fmt: skip
+    def _on_sleeps(self, record: Record) -> None:
+        about = record["about"]
+        for delivery in self._of(about["execution"]):
+            sleep = Sleep(delivery, about["bed"], about["since"], about["until"], tuple(about["awaits"]))
+            self._sleeps[record["worker"], sleep.bed] = sleep
 
-    def _on_wakes(self, record: dict[str, Any]) -> None:
+    def _on_wakes(self, record: Record) -> None:
         self._sleeps.pop((record["worker"], record["about"]["bed"]), None)
 
-    def _on_refusing(self, record: dict[str, Any]) -> None:
-        self._settle(record, "handed")
-
-    def _on_refused(self, record: dict[str, Any]) -> None:
-        self._settle(record, "done")
-
-    def _on_done(self, record: dict[str, Any]) -> None:
+    def _on_done(self, record: Record) -> None:
         self.counts["finished"] += 1
-        self.running.pop(record["id"], None)
-        self._forget_sleeps(lambda sleep: sleep.execution == record["about"]["execution"])
-        self._settle(record, "done")
+        for delivery in self._of(record["about"]["execution"]):
+            delivery.done = True
+            self._forget_sleeps({delivery})
+            self._close(delivery)
 
-    def _forget_sleeps(self, concerns: Callable[[Sleep], bool]) -> None:
-        """Who was killed in his sleep does not wake."""
-        for key in [key for key, sleep in self._sleeps.items() if concerns(sleep)]:
-            del self._sleeps[key]
+    def _on_refusing(self, record: Record) -> None:
+        for delivery in self._first(record, lambda each: not each.received):
+            delivery.received, delivery.execution = True, "refused"
 
-    def _on_store(self, record: dict[str, Any]) -> None:
+    def _on_refused(self, record: Record) -> None:
+        for delivery in self._first(record, lambda each: each.execution == "refused" and not each.done):
+            delivery.done = True
+            self._close(delivery)
+
+    def _on_store(self, record: Record) -> None:
         self.counts["stored"] += 1
         if record["detail"].get("state") in FINAL_STATES:
             self._ended.add(record["id"])
 
-    def is_sound(self, sleep: Sleep, now: datetime) -> bool:
-        """Whether nothing wakes this body now."""
-        has_all = bool(sleep.awaits) and self._ended.issuperset(sleep.awaits)
-        return not has_all and all(end > now for end in sleep.ends())
+    def _on_ack(self, record: Record) -> None:
+        # Of several deliveries of one message: the one that has come so far.
+        found = (
+            self._first(record, lambda each: not each.settled and (each.done or not each.acks_late))
+            or self._first(record, lambda each: not each.settled)
+        )  # fmt: skip
+        for delivery in found:
+            delivery.settled = True
+            self._close(delivery)
 
-    def _on_ack(self, record: dict[str, Any]) -> None:
-        self._settle(record, "settled")
-
-    def _on_restore(self, record: dict[str, Any]) -> None:
+    def _on_restore(self, record: Record) -> None:
         self._coming[record["id"]] += 1
 
-    def _on_reject(self, record: dict[str, Any]) -> None:
+    def _on_reject(self, record: Record) -> None:
         if record["detail"]["requeue"]:
             self._coming[record["id"]] += 1
-        self._settle(record, "settled")
+        self._on_ack(record)
 
-    def _settle(self, record: dict[str, Any], what: str) -> None:
-        delivery = self._of(record)
-        if delivery is not None:
-            setattr(delivery, what, getattr(delivery, what) + 1)
-            if not delivery.is_open:
-                self.closed.add(delivery.tag)
-                del self._open[record["worker"], record["tag"]]
+    def _close(self, delivery: Delivery) -> None:
+        if delivery.is_closed:
+            self.closed.add(delivery.tag)
+            self._open.remove(delivery)
 
-    def _of(self, record: dict[str, Any]) -> Delivery | None:
-        return self._open.get((record["worker"], record["tag"]))
+    def _first(self, record: Record, fits: Callable[[Delivery], bool]) -> list[Delivery]:
+        """The oldest delivery of the message that a record is about, if there is one."""
+        return [
+            each for each in self._open
+            if (each.worker, each.tag) == (record["worker"], record["tag"]) and fits(each)
+        ][:1]  # fmt: skip
+
+    def _of(self, execution: str) -> list[Delivery]:
+        return [each for each in self._open if each.execution == execution]
+
+    def _forget_sleeps(self, deliveries: set[Delivery]) -> None:
+        """Who was killed in his sleep does not wake."""
+        self._sleeps = {key: sleep for key, sleep in self._sleeps.items() if sleep.delivery not in deliveries}
 
     def left(self, worker: str) -> list[Delivery]:
         """A worker has gone, and will do nothing about what it held: it is no longer here."""
-        gone = [self._open.pop(key) for key in list(self._open) if key[0] == worker]
-        self._forget_sleeps(lambda sleep: sleep.delivery.worker == worker)
+        gone = self.deliveries(worker)
+        self._open = [each for each in self._open if each not in gone]
+        self._forget_sleeps(set(gone))
         self._abandoned.update(delivery.tag for delivery in gone)
-        for delivery in gone:
-            self.running.pop(delivery.id or "", None)
         return gone
 
     def returned(self, delivery: Delivery) -> None:
         """What a worker that is gone had held is in its queue again."""
-        elsewhere = any(tag == delivery.tag for _, tag in self._open)
+        elsewhere = any(each.tag == delivery.tag for each in self._open)
         if delivery.id is not None and not elsewhere and delivery.tag not in self.closed:
             self._coming[delivery.id] += 1
 
@@ -294,7 +287,7 @@ class Ledger:
     @property
     def tags(self) -> set[str]:
         """The tags of all deliveries that a worker has, or had when it was gone."""
-        return {tag for _, tag in self._open} | self._abandoned
+        return {each.tag for each in self._open} | self._abandoned
 
     @property
     def coming(self) -> int:
@@ -303,11 +296,23 @@ class Ledger:
 
     def deliveries(self, worker: str | None = None) -> list[Delivery]:
         """What workers hold, or one worker."""
-        return [each for each in self._open.values() if worker in {None, each.worker}]
+        return [each for each in self._open if worker in {None, each.worker}]
+
+    def held(self) -> list[Delivery]:
+        """What waits for its time."""
+        return [each for each in self._open if each.is_held]
 
     def sleeps(self) -> list[Sleep]:
         """The bodies that sleep by the test's clock."""
         return list(self._sleeps.values())
+
+    def asleep(self, now: datetime) -> list[Delivery]:
+        """Those that nothing wakes now."""
+        return [sleep.delivery for sleep in self._sleeps.values() if self._is_sound(sleep, now)]
+
+    def _is_sound(self, sleep: Sleep, now: datetime) -> bool:
+        has_all = bool(sleep.awaits) and self._ended.issuperset(sleep.awaits)
+        return not has_all and all(end > now for end in sleep.ends())
 
     def busy(self, now: datetime, *, slots: Mapping[str, int]) -> list[Delivery]:
         """What has to be done something about now.
@@ -316,19 +321,19 @@ class Ledger:
             now: What time it is.
             slots: How many bodies may run at the same time on each worker of whom something is to be expected.
         """
-        sound = [sleep.delivery for sleep in self._sleeps.values() if self.is_sound(sleep, now)]
-        taken = Counter(delivery.worker for delivery in sound)
-        asleep = [
-            each for each in sound
-            if each.is_acked_as_it_will_be and sound.count(each) == each.handed - each.done
-        ]  # fmt: skip
+        asleep = self.asleep(now)
+        taken = Counter(delivery.worker for delivery in asleep)
         full = {worker for worker, number in slots.items() if taken[worker] >= number}
-        return [
-            each for each in self._open.values()
-            if each.worker in slots and not each.waits(now) and each not in asleep and not each.is_stuck
-            and (each.worker not in full or each.is_done or each.bodies > 0)
-        ]  # fmt: skip
 
-    def held(self) -> list[Delivery]:
-        """What waits for its time."""
-        return [each for each in self._open.values() if each.is_held]
+        def is_expected(each: Delivery) -> bool:
+            if each.worker not in slots or each.is_stuck or each.waits(now):
+                return False
+            if each in asleep:
+                return not each.is_acknowledged_as_far_as_it_can_be
+            return each.started is not None or each.done or each.worker not in full
+
+        return [each for each in self._open if is_expected(each)]
+
+    def lacks_only_acknowledgement(self, delivery: Delivery, now: datetime) -> bool:
+        """Whether its body has ended, or sleeps."""
+        return delivery.done or delivery in self.asleep(now)

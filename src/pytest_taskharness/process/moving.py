@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 __all__ = ["ClockNotMoved", "join_the_clock", "reload_clock"]
 
@@ -40,6 +42,21 @@ def join_the_clock(instant: int, *, pid: int | None = None) -> None:
             f"libfaketime was not loaded from {os.path.realpath(library)!r}: wrong for this system, or this Python. "
             "Without the extra 'faketime' (and Debian's package) workers have the real clock."
         )
+    _mend_sleep()
+
+
+def _mend_sleep() -> None:
+    """Under libfaketime 0.9.10 (Debian's, of 2022) Python's sleep may not work; waiting for nothing does."""
+    try:
+        time.sleep(1e-6)
+    except OSError:
+        from ..clock.real import Real
+
+        def sleep(seconds: Any) -> None:
+            select.select([], [], [], seconds)
+
+        time.sleep = sleep
+        Real.sleep = staticmethod(sleep)
 
 
 def _remove_shared_memory(pid: int) -> None:

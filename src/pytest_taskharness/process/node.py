@@ -78,6 +78,7 @@ class WorkerProcess:
         self._polled: list[str] = []
         self._told: set[str] = set()
         self._wanted: set[str] = set()
+        self._unwanted: set[str] = set()
         self.directory = Path(tempfile.mkdtemp(prefix="taskharness-worker-"))
         self.journal = Journal(self.directory)
         os.mkfifo(self.directory / COMMANDS, 0o600)
@@ -87,6 +88,12 @@ class WorkerProcess:
             argv, log=self.directory / "log", env={**_inherited(), "C_FORCE_ROOT": "1", **prepare(self.directory)},
             directory=self.directory,
         )  # fmt: skip
+
+    def renew(self) -> None:
+        """It goes on for another test."""
+        self.journal.rewind()
+        self.marked = self.asked_to_mark = self._asked = self._obeyed = 0
+        self._told, self._wanted, self._unwanted = set(), set(), set()
 
     @property
     def pid(self) -> int:
@@ -110,6 +117,7 @@ class WorkerProcess:
         elif note == "polls":
             self._polled = about["queues"]
             self._wanted.difference_update(self._polled)
+            self._unwanted.intersection_update(self._polled)
             self._told.update(self._polled)
         elif note == "mark":
             self.marked, self.has_room = max(self.marked, about["token"]), about["has_room"]
@@ -120,12 +128,13 @@ class WorkerProcess:
 
     def queues(self) -> list[str]:
         """The names of the queues that it consumes, or has been told to."""
-        return [*self._polled, *self._wanted]
+        return [*self._polled, *sorted(self._wanted.difference(self._polled))]
 
     @property
     def is_about_to_change(self) -> bool:
         """Whether it has yet to obey a command, or does not consume all the queues yet that it has been told to."""
-        return self._obeyed < self._asked or (bool(self._wanted) and self.has_room)
+        wanted = self._wanted.difference(self._polled) | self._unwanted.intersection(self._polled)
+        return self._obeyed < self._asked or (bool(wanted) and self.has_room)
 
     def has_ended(self) -> bool:
         """Whether the process is gone."""
@@ -145,8 +154,11 @@ class WorkerProcess:
         self._asked += self._obeys
         if command == "shutdown":
             self.expected_to_end = True
-        elif command == "cancel_consumer":
-            self._told.add(str(arguments.get("queue")))
+        elif command in {"add_consumer", "cancel_consumer"}:
+            queue = str(arguments.get("queue"))
+            self._told.add(queue)
+            # Before Celery 5.4 it obeys a moment after it has said so.
+            (self._wanted.add if command == "add_consumer" else self._unwanted.add)(queue)
 
     def tell(self, *words: str) -> None:
         """Ask something of its event loop."""

@@ -14,7 +14,6 @@ from . import explain
 from .census import Census
 
 if TYPE_CHECKING:
-    from .ledger import Delivery
     from .node import WorkerProcess
     from .world import ProcessWorld
 
@@ -96,22 +95,21 @@ class Quiescence:
         if not busy and not self.is_changing:
             return self._is_calm(limit)
         ledger, now = self._world.ledger, self._world.time.now
-        asleep = [sleep.delivery for sleep in ledger.sleeps() if ledger.is_sound(sleep, now)]
-        if all(delivery.is_done or delivery in asleep for delivery in busy):
-            self._await_acknowledgements(busy, limit)
-        else:
+        if not all(ledger.lacks_only_acknowledgement(delivery, now) for delivery in busy):
             self.hear(limit)
+        elif not self._has_acknowledged(limit):
+            for delivery in busy:
+                delivery.is_stuck = True
         return False
 
-    def _await_acknowledgements(self, busy: list[Delivery], limit: Limit) -> None:
-        """An event loop that has nothing else to do puts them off until it wakes up; what is left then, it has lost."""
+    def _has_acknowledged(self, limit: Limit) -> bool:
+        """An event loop that has nothing else to do puts that off until it wakes up; what is left then, it has lost."""
         news = self._world.ledger.news
         for _ in range(ROUNDS):
             self.go_round(limit)
             if self._world.ledger.news > news:
-                return
-        for delivery in busy:
-            delivery.is_stuck = True
+                return True
+        return False
 
     def hear(self, limit: Limit) -> None:
         """Wait until something happens.
@@ -136,6 +134,15 @@ class Quiescence:
             if not self._has_nothing_to_add(limit):
                 return False
         return True
+
+    def has_nothing_left(self) -> bool:
+        """Whether nothing at all is left to do, now or later; does not wait for what is."""
+        limit = Limit("the end of the test", 1.0, error=lambda limit: TimeoutError(limit.verb))
+        self._world.hear()
+        while not (self._world.ledger.deliveries() or self.is_changing):
+            if self._is_calm(limit):
+                return not (self._census.unacked or self._expects_more(self._census))
+        return False
 
     def _expects_more(self, census: Census) -> bool:
         """Whether a worker should soon have a message that is not known to be with it."""
@@ -191,8 +198,8 @@ class Quiescence:
 
     def _workers(self) -> list[WorkerProcess]:
         """Those who can hear us: the body of a solo pool that sleeps is the main process itself."""
-        sleeps = (sleep.delivery for sleep in self._world.ledger.sleeps())
-        deaf = {delivery.worker for delivery in sleeps if delivery.runs_in_main_process}
+        sleeps = [sleep.delivery for sleep in self._world.ledger.sleeps()]
+        deaf = {delivery.worker for delivery in sleeps if delivery.runs_where_it_was_received}
         return [node for node in self._world.nodes if node.goes_on and node.name not in deaf]
 
     # -- and after it

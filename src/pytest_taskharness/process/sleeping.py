@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+from ..clock import places
 from ..clock.real import Real
 from ..clock.sleep import Sleeper, sleep_virtually
 from .scribe import Scribe, the_scribe
@@ -27,12 +28,12 @@ class Bodies(threading.local):
     Attributes:
         told: What belongs into a note about it, None where there is none.
         began: Whether the tracer has come to it; it skips that of a message whose task has succeeded before.
-        waits: Whether it waits for the result of another task.
+        wait: Its wait for the results of other tasks, where it waits.
     """
 
     told: dict[str, Any] | None = None
     began = False
-    waits = False
+    wait: Wait | None = None
 
 
 class Bed:
@@ -67,7 +68,7 @@ def sleep_by_the_clock() -> None:
     beds, began = _Beds(), time.time_ns()
 
     def sleep(seconds: float) -> None:
-        if bodies.told is None or bodies.waits:  # Celery itself sleeps between two looks for a result
+        if bodies.told is None or bodies.wait is not None:  # Celery itself sleeps between two looks for a result
             Real.sleep(seconds)
         elif seconds > 0:
             _sleep(beds, bodies.told, seconds)
@@ -75,6 +76,8 @@ def sleep_by_the_clock() -> None:
     sleeper = Sleeper(
         now=lambda: (time.time_ns() - began) / 1e9, sleep=sleep, applies=lambda: bodies.told is not None
     )  # fmt: skip
+    # These wait for sockets, and give up by the clock.
+    places._REAL_WAITERS |= {"amqp", "billiard", "kombu", "redis"}
     sleep_virtually(sleeper).__enter__()
 
 
@@ -94,34 +97,61 @@ def _sleep(beds: _Beds, told: dict[str, Any], seconds: float) -> None:
 
 def tell_of_waits() -> None:
     """``result.get()`` in bodies, from now on."""
-    from celery.backends.asynchronous import AsyncBackendMixin
+    from celery.backends.asynchronous import AsyncBackendMixin, Drainer
 
-    original = AsyncBackendMixin._wait_for_pending
+    wait_for_pending, wait_for = AsyncBackendMixin._wait_for_pending, Drainer.wait_for
 
-    def wait_for_pending(backend: Any, result: Any, timeout: float | None = None, **kwargs: Any) -> Iterator[Any]:
-        with _told(result, timeout):
-            yield from original(backend, result, timeout=timeout, **kwargs)
+    def told_wait_for_pending(
+        backend: Any, result: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Iterator[Any]:  # fmt: skip
+        with _waiting(result, timeout):
+            yield from wait_for_pending(backend, result, timeout=timeout, **kwargs)
 
-    AsyncBackendMixin._wait_for_pending = wait_for_pending
+    def told_wait_for(drainer: Any, *args: Any, **kwargs: Any) -> Any:
+        if bodies.wait is not None:
+            bodies.wait.tell()  # only now has Celery looked at the clock: it may move
+        return wait_for(drainer, *args, **kwargs)
+
+    AsyncBackendMixin._wait_for_pending = told_wait_for_pending
+    Drainer.wait_for = told_wait_for
+
+
+class Wait:
+    """One wait of a body for other tasks."""
+
+    def __init__(self, result: Any, timeout: float | None) -> None:
+        """It has begun."""
+        assert bodies.told is not None
+        since = the_scribe().time.now
+        # Celery subtracts floats to find out whether the time is up: a microsecond later, it is for certain.
+        until = None if timeout is None else since + timedelta(seconds=timeout, microseconds=1)
+        self._body = {**bodies.told, "bed": f"wait-{os.getpid()}-{threading.get_ident()}"}
+        self._about: dict[str, Any] = {"since": since, "until": until, "awaits": list(_ids(result))}
+        self._is_told = False
+
+    def tell(self) -> None:
+        """Nobody has to wait for this body."""
+        if not self._is_told:
+            self._is_told = True
+            the_scribe().note("sleeps", **self._body, **self._about)
+
+    def end(self) -> None:
+        """It goes on."""
+        if self._is_told:
+            the_scribe().note("wakes", **self._body)
 
 
 @contextmanager
-def _told(result: Any, timeout: float | None) -> Iterator[None]:
-    if bodies.told is None or bodies.waits:
+def _waiting(result: Any, timeout: float | None) -> Iterator[None]:
+    if bodies.told is None or bodies.wait is not None:
         yield
         return
-    scribe, told = the_scribe(), bodies.told
-    body = {**told, "bed": f"wait-{os.getpid()}-{threading.get_ident()}"}
-    now = scribe.time.now
-    # Celery subtracts floats to find out whether the time is up: a microsecond later, it is for certain.
-    until = None if timeout is None else now + timedelta(seconds=timeout, microseconds=1)
-    scribe.note("sleeps", **body, since=now, until=until, awaits=list(_ids(result)))
-    bodies.waits = True
+    bodies.wait = Wait(result, timeout)
     try:
         yield
     finally:
-        bodies.waits = False
-        scribe.note("wakes", **body)
+        wait, bodies.wait = bodies.wait, None
+        wait.end()
 
 
 def _ids(result: Any) -> Iterator[str]:

@@ -24,7 +24,7 @@ from .deliveries import error_in, state_after
 from .scribe import Scribe, the_scribe
 from .sleeping import bodies
 
-__all__ = ["listen", "watch_pool"]
+__all__ = ["count_anew", "listen", "watch_pool"]
 
 #: In real seconds.
 MOMENT = 1.0
@@ -42,7 +42,7 @@ def watch_pool() -> None:
         for name in ("callback", "error_callback", "timeout_callback"):
             options[name] = getattr(handover, name)(options[name])
         limits = (options.get("soft_timeout"), options.get("timeout")) if pool.uses_semaphore else ()
-        the_scribe().note("handed", id=handover.id, tag=handover.tag, limits=[each for each in limits if each])
+        the_scribe().note("handed", id=handover.id, limits=[each for each in limits if each], **handover.told)
         return apply_async(pool, _TARGETS[target], args, {**(kwargs or {}), HANDOVER: handover.told}, **options)
 
     BasePool.apply_async = watched
@@ -65,17 +65,22 @@ def _await_the_end_of_processes() -> None:
     AsynPool._event_process_exit = awaited
 
 
+def count_anew() -> None:
+    """Another test begins."""
+    _Handover.numbers = count(1)
+
+
 class _Handover:
     """One task in the hands of the pool; Celery's request deals with what becomes of it."""
 
-    _numbers = count(1)
+    numbers = count(1)
 
     def __init__(self, request: Any) -> None:
         self.request = request
         self.id = request.id
         self.tag = request._message.delivery_tag
         #: Bodies of one task id may overlap: what belongs together has the same number.
-        self.told = {"tag": self.tag, "execution": f"{the_scribe().spec.name}-{next(self._numbers)}"}
+        self.told = {"tag": self.tag, "execution": f"{the_scribe().spec.name}-{next(self.numbers)}"}
 
     def callback(self, on_success: Callable[..., Any]) -> Callable[..., Any]:
         """A pool process has sent an answer, whichever."""

@@ -19,13 +19,15 @@ from .commands import Commands, stop_asking
 from .deliveries import identity_of, shown_arguments, unregistered
 from .faketime import whole_microseconds
 from .scribe import Scribe
+from .tracing import count_anew
 
 __all__ = ["watch_consumer"]
 
 
 def watch_consumer(scribe: Scribe) -> None:
     """Watch the consumer that will be made in this process: what Celery and kombu do, they do as ever."""
-    arrivals, restores = _Arrivals(scribe), _Restores(scribe)
+    arrivals, restores, polls = _Arrivals(scribe), _Restores(scribe), _Polls(scribe)
+    commands = Commands(scribe, perform=arrivals.perform, count_anew=count_anew)
     _around(virtual.Transport, "_deliver", arrivals.deliver)
     _around(Consumer, "create_task_handler", arrivals.create_task_handler)
     _around(Consumer, "on_unknown_message", arrivals.on_unknown_message)
@@ -35,10 +37,11 @@ def watch_consumer(scribe: Scribe) -> None:
     _around(redis.QoS, "restore_visible", restores.restore_visible)
     _around(redis.QoS, "restore_by_tag", restores.restore_by_tag)
     _around(redis.Channel, "_do_restore_message", restores.restore_message)
-    _around(redis.Channel, "_brpop_start", _Polls(scribe).brpop_start)
+    _around(redis.Channel, "_brpop_start", polls.brpop_start)
     _around(Consumer, "_schedule_bucket_request", partial(_schedule, scribe))
-    _around(Consumer, "cancel_task_queue", _cancel_queue)
-    _around(Consumer, "register_with_event_loop", Commands(scribe, perform=arrivals.perform).register)
+    _around(Consumer, "add_task_queue", polls.change_queues)
+    _around(Consumer, "cancel_task_queue", polls.change_queues)
+    _around(Consumer, "register_with_event_loop", commands.register)
     _around(pidbox.Node, "reply", partial(_reply, scribe))
     _around(Pidbox, "on_message", partial(_obey, scribe))
     signals.task_received.connect(partial(_received, scribe), weak=False)
@@ -195,12 +198,6 @@ def _schedule(scribe: Scribe, original: Any, consumer: Any, bucket: Any) -> Any:
     return scheduled
 
 
-def _cancel_queue(original: Any, consumer: Any, *args: Any, **kwargs: Any) -> Any:
-    cancelled = original(consumer, *args, **kwargs)
-    stop_asking(consumer)
-    return cancelled
-
-
 class _Polls:
     """Which queues the worker asks the server for: a request is out for a second before another one can be made."""
 
@@ -210,10 +207,22 @@ class _Polls:
 
     def brpop_start(self, original: Any, channel: Any, *args: Any, **kwargs: Any) -> Any:
         started = original(channel, *args, **kwargs)
+        self._tell(channel)
+        return started
+
+    def change_queues(self, original: Any, consumer: Any, *args: Any, **kwargs: Any) -> Any:
+        """They have changed: ask for the new ones soon; where none are left, nobody asks."""
+        changed = original(consumer, *args, **kwargs)
+        channel = consumer.task_consumer.channel
+        stop_asking(consumer)
+        if not channel.active_queues:
+            self._tell(channel)
+        return changed
+
+    def _tell(self, channel: Any) -> None:
         if channel.active_queues != self._polled:
             self._polled = set(channel.active_queues)
             self._scribe.note("polls", queues=sorted(self._polled))
-        return started
 
 
 def _obey(scribe: Scribe, original: Any, box: Any, *args: Any, **kwargs: Any) -> Any:

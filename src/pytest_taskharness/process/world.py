@@ -32,6 +32,12 @@ __tracebackhide__ = hide_frames
 #: How long a verb waits for what happens in real time, in seconds, unless it is told otherwise.
 PATIENCE = 30.0
 
+#: Commands of remote control that leave a worker as it was.
+LEAVES_NO_TRACE = frozenset({
+    "active", "active_queues", "clock", "conf", "hello", "memdump", "objgraph", "ping", "query_task", "registered",
+    "report", "reserved", "revoke", "revoke_by_stamped_headers", "scheduled", "stats",
+})  # fmt: skip
+
 #: Makes the process of a worker: its name, its queues (None: all of them), and more.
 Hire = Callable[..., WorkerProcess]
 
@@ -66,6 +72,8 @@ class ProcessWorld:
         self._reported = 0
         self.moments = Moments(lambda: time.now)
         self._hearing = False
+        #: Something was done to workers that a later test could notice.
+        self._is_marked = False
         recorder.on_published = self._published
         recorder.timeline.before_look = self._hear_before_look
         broker.wait_for_event = self.waits.wait_for_event
@@ -82,16 +90,23 @@ class ProcessWorld:
         """The end of each worker's log, by the worker's name."""
         return {node.name: node.process.log_tail() for node in self.nodes}
 
-    @contextmanager
-    def opened(self) -> Iterator[ProcessWorld]:
-        """While entered, workers may run; afterwards none does."""
+    def close(self) -> None:
+        """End all workers."""
+        self._hearing = True
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.callback(node.close)
+
+    def is_over_for_certain(self) -> bool:
+        """Whether the workers have nothing to do, and nothing was done to them: then they may work for another test."""
+        if self._is_marked or not self.nodes or not all(node.goes_on for node in self.nodes):
+            return False
         try:
-            yield self
-        finally:
-            self._hearing = True
-            with ExitStack() as stack:
-                for node in self.nodes:
-                    stack.callback(node.close)
+            is_over = self.quiescence.has_nothing_left()
+        except Exception:  # noqa: BLE001 - whatever it is, they are not what they were
+            return False
+        self._hearing = True
+        return is_over
 
     def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int, **how: Any) -> WorkerProcess:
         """Start one more worker; it is ready when this returns.
@@ -110,18 +125,20 @@ class ProcessWorld:
         node = self._hire(name, queues=queues, concurrency=concurrency, **how)
         node.await_closed = self._await_closed
         self.nodes.append(node)
+        word = "renew" if node.alive else "mark"
         try:
             node.await_ready(self._hear_start)
         except BaseException:
             self.nodes.remove(node)
             raise
-        self.ensure_consumers()
         # What is published from now on, also by remote control, finds it subscribed.
-        self.quiescence.go_round(self._limit(f"the start of worker {name!r}", PATIENCE))
+        self.quiescence.go_round(self._limit(f"the start of worker {name!r}", PATIENCE), word=word)
+        self.ensure_consumers()
         return node
 
     def dismiss(self, node: WorkerProcess) -> None:
         """A worker that nobody asks for any more."""
+        self._is_marked = True
         node.expected_to_end = True
         node.close()
         self.nodes.remove(node)
@@ -227,7 +244,7 @@ class ProcessWorld:
         held = self.ledger.left(node.name)
         unacked = self.census().unacked if held else {}
         for delivery in held:
-            if delivery.tag not in unacked and delivery.settled < delivery.delivered:
+            if delivery.tag not in unacked and not delivery.settled:
                 self.ledger.returned(delivery)
         return held
 
@@ -235,12 +252,14 @@ class ProcessWorld:
 
     def kill(self, node: WorkerProcess) -> None:
         """SIGKILL to all processes of a worker."""
+        self._is_marked = True
         node.kill()
         self._end(node)
         self.recorder.record("fault", worker=node.name, note="killed: its connection is lost")
 
     def stop(self, node: WorkerProcess, *, warm: bool = True) -> None:
         """SIGTERM: it ends what it runs, and gives back what it holds; or, not warm, SIGQUIT."""
+        self._is_marked = True
         try:
             node.stop(warm=warm)
         finally:
@@ -257,6 +276,8 @@ class ProcessWorld:
         def counted(
             command: str, arguments: Any = None, destination: Any = None, *args: Any, **kwargs: Any
         ) -> Any:  # fmt: skip
+            self.recorder.before_effect()
+            self._is_marked |= command not in LEAVES_NO_TRACE
             for node in self.nodes:
                 if node.goes_on:
                     is_meant = destination is None or f"{node.name}@taskharness" in destination
@@ -322,6 +343,7 @@ class ProcessWorld:
         if limit.left <= 0:
             raise limit.exceeded()
         due.nudge()
+        self.quiescence.go_round(limit)
 
     def run_until(self, moment: datetime) -> Report:
         """Virtual time.

@@ -72,6 +72,8 @@ class Node:
     def start(self) -> None:
         """Boot Celery's worker: the same boot steps as ``celery worker``, without pool processes and event loop."""
         mine = {"node": self}
+        queues = self.app.amqp.queues
+        consumed = queues._consume_from
         self.worker = SteppedController(
             app=self.app,
             hostname=f"{self.name}@taskharness",
@@ -89,6 +91,7 @@ class Node:
         # Booting a pool forbids result.get() in the whole process; only bodies are in a worker here.
         _state._set_task_join_will_block(False)
         self.worker.blueprint.start(self.worker)
+        queues._consume_from = consumed  # -Q is for this worker alone, and not for app.control.purge()
         self.consumer: SteppedConsumer = self.worker.consumer
         self.timer: SteppedTimer = self.worker.timer
         #: Celery's mailbox for remote control; None where worker_enable_remote_control is off.
