@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 
 from .node import WorkerProcess
 
@@ -73,6 +74,7 @@ def engage(key: bytes | None) -> Crew:
 
 def leave(key: bytes, crew: Crew) -> None:
     """Leave a crew for others; who has waited too long goes home."""
+    _dismiss_at_exit()
     crew.waiting, crew.working = {**crew.waiting, **crew.working}, {}
     if key in _waiting:
         _waiting.pop(key).close()
@@ -81,8 +83,13 @@ def leave(key: bytes, crew: Crew) -> None:
         _waiting.pop(next(iter(_waiting))).close()
 
 
-@atexit.register
 def dismiss_all() -> None:
     """Nobody needs them any more."""
     while _waiting and os.getpid() == _owner:
         _waiting.popitem()[1].close()
+
+
+@cache
+def _dismiss_at_exit() -> None:
+    """Registered late, and so called early: before their server ends."""
+    atexit.register(dismiss_all)

@@ -6,6 +6,7 @@ import select
 from typing import Any
 
 from ..clock.real import Real
+from ..servers.guarded import GuardedProcess
 from .node import WorkerProcess
 
 __all__ = ["Ear"]
@@ -17,10 +18,19 @@ class Ear:
     def __init__(self, workers: list[WorkerProcess]) -> None:
         """Listen to these, and to those that are added to the list."""
         self._workers = workers
+        #: The process of the server; None where it is not ours, or gone.
+        self.server: GuardedProcess | None = None
 
     def read(self) -> list[dict[str, Any]]:
         """What has come; does not wait."""
         return [record for worker in self._workers for record in worker.journal.read()]
+
+    def has_lost_server(self) -> bool:
+        """Whether the server has ended since somebody asked last."""
+        if self.server is None or self.server.poll() is None:
+            return False
+        self.server = None
+        return True
 
     def wait(self, deadline: float | None) -> bool:
         """Until something comes, or a process ends; False where the deadline (``Real.monotonic``) has passed."""
@@ -30,5 +40,7 @@ class Ear:
                 poll.register(worker.journal, select.POLLIN)
             if not worker.has_ended():
                 poll.register(worker.process, select.POLLIN)
+        if self.server is not None:
+            poll.register(self.server, select.POLLIN)
         left = None if deadline is None else max(0.0, deadline - Real.monotonic()) * 1000
         return bool(poll.poll(left))

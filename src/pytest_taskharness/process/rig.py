@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from redis.exceptions import RedisError
+
 from ..broker.redis_broker import RedisBroker
 from ..clock.sleep import Sleeper, sleep_virtually
 from ..clock.virtual import VirtualTime
-from ..errors import FidelityError, hide_frames
+from ..errors import FidelityError, ServerError, hide_frames
 from ..recorder import Recorder
 from ..servers.redis import RedisServer
 from ..timeline import Timeline
@@ -82,6 +84,7 @@ def process_world(
         recorder.wrap_amqp(amqp)
         world.moments.watch(amqp)
         world.watch_control()
+        world.listen_to_server(server.process)
         if isinstance(world, VirtualProcessWorld):
             stack.enter_context(virtual_readers(time, seed))
             sleeper = Sleeper(time.monotonic, cast("VirtualWaits", world.waits).sleep, world.lives_here)
@@ -89,6 +92,12 @@ def process_world(
         recorder.before_effect = hiring.crew.send_others_home
         stack.callback(_part, world, hiring, key)
         yield world
+
+
+def _clean_up(broker: RedisBroker) -> None:
+    """The workers are gone; so is the server, perhaps."""
+    with suppress(RedisError, ServerError):
+        RedisBroker.clean(broker)
 
 
 def _clock(stack: ExitStack, start: datetime | None, *, library: Path | None, freezer: str | None) -> Any:
@@ -120,7 +129,7 @@ def _part(world: ProcessWorld, hiring: Hiring, key: bytes | None) -> None:
     broker, crew = world.broker, hiring.crew
     crew.send_others_home()
     if key is not None and hiring.leaves_workers and world.is_over_for_certain():
-        crew.clean = partial(RedisBroker.clean, broker)
+        crew.clean = partial(_clean_up, broker)
         broker.clean = lambda: clean_between_tests(broker)  # type: ignore[method-assign]
         leave(key, crew)
         return

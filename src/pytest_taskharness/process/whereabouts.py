@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..errors import ConfigurationError, hide_frames
 from .packing import MAIN, MAIN_IN_WORKER
@@ -17,6 +18,8 @@ __tracebackhide__ = hide_frames
 
 #: Modules whose tasks every worker has.
 _BUILT_IN = ("celery", "kombu", "pytest_taskharness")
+#: Where each app was found: to look into every module takes a while.
+_known: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 
 
 def app_source(app: Any) -> tuple[ModuleSource, str]:
@@ -25,6 +28,9 @@ def app_source(app: Any) -> tuple[ModuleSource, str]:
     Raises:
         ConfigurationError: No module has it: it was made inside a function.
     """
+    known = _known.get(app)
+    if known is not None and getattr(sys.modules.get(known[0]), known[1], None) is app:
+        return _source(sys.modules[known[0]]), known[1]
     found = sorted(_places(app), key=_unlikely)
     if not found:
         raise ConfigurationError(
@@ -35,6 +41,7 @@ def app_source(app: Any) -> tuple[ModuleSource, str]:
             "in a mode whose worker is in the test's own process: memory, fakeredis or redis."
         )
     module, name = found[0]
+    _known[app] = (module.__name__, name)
     return _source(module), name
 
 

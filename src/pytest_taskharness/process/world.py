@@ -11,6 +11,7 @@ from ..broker.redis_broker import RedisBroker
 from ..clock.real import Real
 from ..errors import FidelityError, WorkerDied, hide_frames
 from ..recorder import Recorder
+from ..servers.guarded import GuardedProcess
 from ..timeline import Event, Run, Timeline
 from ..worker.perform import perform
 from ..worker.report import Report
@@ -169,6 +170,10 @@ class ProcessWorld:
             heard = self._take_in() or self._notice_deaths()
         return heard
 
+    def listen_to_server(self, server: GuardedProcess | None) -> None:
+        """Notice its death too, whatever somebody waits for meanwhile; None: it is not ours."""
+        self._ear.server = server
+
     def _hear_start(self, deadline: float) -> None:
         if not self._take_in() and self._ear.wait(deadline):
             self._take_in()
@@ -231,6 +236,8 @@ class ProcessWorld:
         return count(self.broker, self._queues())
 
     def _notice_deaths(self) -> bool:
+        if self._ear.has_lost_server():
+            self.broker.client.ping()  # raises what became of it
         dead = [node for node in self.nodes if node.alive and node.has_ended()]
         for node in dead:
             self._take_in()  # its last words

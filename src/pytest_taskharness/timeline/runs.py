@@ -107,7 +107,8 @@ class Run:
     def states(self) -> list[State]:
         """The full history of states, custom ones with their meta; the same in every mode that has a worker."""
         history: list[State] = []
-        for event in self._events:
+        # Two processes may write down a publish and what came of it in either order.
+        for event in sorted(self._events, key=lambda event: not _is_first_publish(event)):
             state = _state_of(event, history)
             if state is not None:
                 history.append(state)
@@ -232,6 +233,10 @@ class Run:
 
 def _seconds(value: float) -> float:
     return int(value) if value == int(value) else value
+
+
+def _is_first_publish(event: Event) -> bool:
+    return event.kind == "publish" and not event.detail.get("retries")
 
 
 def _bodies(events: list[Event]) -> list[tuple[Event, Event | None]]:
