@@ -93,7 +93,8 @@ class Hiring:
         spec = WorkerSpec(
             name, self.source, modules=task_sources(self.app), path=tuple(sys.path), arguments=tuple(command),
             settings={**self.settings, "worker_pool": pool}, django_databases=_django_databases(),
-            instant=microseconds(self.time.now) if self.library else None, reloads_clock=threads,
+            instant=microseconds(self.time.now) if self.library else None,
+            reloads_clock=threads and self.library is not None,
         )  # fmt: skip
         prepare = partial(self._prepare_clock, threads=threads)
         return WorkerProcess(self.app, spec, everything=everything, concurrency=concurrency, prepare=prepare)
