@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_taskharness.clock.real import Real
+from pytest_taskharness.process.faketime import find_library
 from pytest_taskharness.servers.binary import Binary, find_binary, wheel_binary
 
 #: How long something real may take on a busy machine, in real seconds; reaching it is a failure.
@@ -39,6 +40,20 @@ def redis_binary(request, needed) -> Binary:
     if found is not None and request.param == "on PATH" and found.found != "on PATH":
         found = None
     return needed(found, f"a Redis server {request.param}")
+
+
+@pytest.fixture
+def redis_server(needed):
+    """What every test with real workers needs."""
+    return needed(find_binary(), "a Redis server")
+
+
+@pytest.fixture(params=["real", None], ids=["real clock", "virtual clock"])
+def clock(request, needed):
+    """Either clock of a worker process."""
+    if request.param is None:
+        needed(find_library(), "libfaketime")
+    return request.param
 
 
 class Watch:

@@ -25,17 +25,14 @@ from pytest_taskharness.errors import (
     ServerError,
     WorkerDied,
 )
-from pytest_taskharness.servers.redis import find_binary, the_redis
+from pytest_taskharness.servers.redis import the_redis
+
+pytestmark = pytest.mark.usefixtures("redis_server")
 
 HERE = Path(__file__).parent
 MODE = "redis+process"
 #: What an error may take until it is there, in real seconds, on a busy machine.
 SECONDS = 10.0
-
-
-@pytest.fixture(autouse=True)
-def redis_server(needed):
-    return needed(find_binary(), "a Redis server")
 
 
 @pytest.fixture

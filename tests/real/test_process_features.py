@@ -9,12 +9,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from process_worlds import kinds, opened, started, until
 
-from pytest_taskharness.servers.redis import find_binary
-
-
-@pytest.fixture(autouse=True)
-def redis_server(needed):
-    return needed(find_binary(), "a Redis server")
+pytestmark = pytest.mark.usefixtures("redis_server")
 
 
 # -- time limits

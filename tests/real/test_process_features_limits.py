@@ -10,21 +10,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from process_worlds import opened, started
 
-from pytest_taskharness.process.faketime import find_library
-from pytest_taskharness.servers.redis import find_binary
-
-
-@pytest.fixture(autouse=True)
-def redis_server(needed):
-    return needed(find_binary(), "a Redis server")
-
-
-@pytest.fixture(params=["real", None], ids=["real clock", "virtual clock"])
-def clock(request, needed):
-    """Either clock of a worker process."""
-    if request.param is None:
-        needed(find_library(), "libfaketime")
-    return request.param
+pytestmark = pytest.mark.usefixtures("redis_server")
 
 
 def outcomes(run):

@@ -28,12 +28,9 @@ NEVER = {b"FLUSHDB", b"FLUSHALL", b"CONFIG", b"SWAPDB", b"MIGRATE", b"SHUTDOWN",
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(needed):
     """A server that is given to the harness by its URL."""
-    binary = find_binary()
-    if binary is None:
-        pytest.skip("needs a Redis server")
-    server = start_redis(binary)
+    server = start_redis(needed(find_binary(), "a Redis server"))
     yield server
     server.close()
 

@@ -30,7 +30,7 @@ def hosts(monkeypatch):
 def connected(monkeypatch):
     """The URLs that were connected to, as redis-py takes them."""
     urls = []
-    monkeypatch.setattr(GivenURL, "_ask", lambda self: urls.append(self._for_redis_py()))
+    monkeypatch.setattr(GivenURL, "_ask", lambda self: urls.append(self.for_redis_py()))
     return urls
 
 

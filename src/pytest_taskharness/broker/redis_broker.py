@@ -173,10 +173,10 @@ class RedisBroker:
         if first is None:
             return None
         if self._due[0] != first.score:
-            self._due = (first.score, self._lost_at(first.score))
+            self._due = (first.score, self.lost_at(first.score))
         return self._due[1]
 
-    def _lost_at(self, score: float) -> datetime | None:
+    def lost_at(self, score: float) -> datetime | None:
         """Floats of seconds are what kombu compares, so it is the first microsecond at which that comparison holds."""
         now = self._now()
         try:
@@ -220,7 +220,7 @@ class RedisBroker:
         """Delete every key of ours; nothing else on the server is touched."""
         cursor: Any = "0" if self.own_prefix else b"0"
         while cursor != b"0":
-            cursor = self.client.eval(_CLEAN, 0, f"{_escaped(self.own_prefix)}*", cursor, SCANNED)
+            cursor = self.client.eval(_CLEAN, 0, f"{escaped(self.own_prefix)}*", cursor, SCANNED)
 
     def close(self) -> None:
         """Clean up; a server that has died meanwhile has nothing left to clean."""
@@ -231,7 +231,7 @@ class RedisBroker:
             self.clean()
 
 
-def _escaped(prefix: str) -> str:
+def escaped(prefix: str) -> str:
     """For ``MATCH``, which takes a glob."""
     return "".join(f"\\{character}" if character in r"\*?[]^-" else character for character in prefix)
 

@@ -164,6 +164,7 @@ class Stage:
         from ..process.rig import process_world
         from ..servers.redis import the_redis
 
+        # No worker goes on from one test to the next before its isolation has been attacked: reuse=False.
         with process_world(
             app, the_redis(self.redis), config=self.config, visibility_timeout=self.visibility_timeout,
             pool=self.pool, start=start, seed=seed, clock=clock, reuse=False,

@@ -66,23 +66,14 @@ def _prepared_app(spec: Any) -> Any:
 
 
 def _cannot_start(error: BaseException) -> int:
+    from ..worker.apps import user_part
     from .scribe import the_scribe
 
     traceback.print_exc()
-    lines = traceback.format_exception(type(error), error, _user_part(error.__traceback__))
+    found = user_part(error.__traceback__) or error.__traceback__
+    lines = traceback.format_exception(type(error), error, found)
     the_scribe().note("failed", error=f"{type(error).__name__}: {error}", traceback="".join(lines))
     return CANNOT_START
-
-
-def _user_part(found: Any) -> Any:
-    """The traceback without our own frames and those of the import machinery, which come first."""
-    candidate = found
-    while candidate is not None:
-        name = candidate.tb_frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in {"pytest_taskharness", "importlib", "__main__", "runpy"}:
-            return candidate
-        candidate = candidate.tb_next
-    return found
 
 
 def _work(app: Any, spec: Any) -> int:

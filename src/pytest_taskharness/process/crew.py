@@ -43,6 +43,8 @@ class Crew:
         """A worker with this command line, None where there is none that lives."""
         node = self.waiting.pop(command, None)
         if node is None or node.has_ended():
+            if node is not None:
+                node.close()
             self.send_others_home()
             return None
         self.working[command] = node

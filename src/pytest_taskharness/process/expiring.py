@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..broker.redis_broker import RedisBroker, _escaped
+from ..broker.redis_broker import RedisBroker, escaped
 
 __all__ = ["clean_between_tests", "shift_expiry"]
 
@@ -42,9 +42,9 @@ until cursor == '0'
 
 def shift_expiry(broker: RedisBroker, step: timedelta) -> None:
     """Let so much time pass for the keys of this harness; no other key is touched."""
-    broker.client.eval(_SHIFT, 0, f"{_escaped(broker.own_prefix)}*", step // timedelta(milliseconds=1))
+    broker.client.eval(_SHIFT, 0, f"{escaped(broker.own_prefix)}*", step // timedelta(milliseconds=1))
 
 
 def clean_between_tests(broker: RedisBroker) -> None:
     """Delete what the next test must not see."""
-    broker.client.eval(_CLEAN, 0, f"{_escaped(broker.own_prefix)}*")
+    broker.client.eval(_CLEAN, 0, f"{escaped(broker.own_prefix)}*")

@@ -10,6 +10,7 @@ from ..errors import RunBudgetExceeded
 from ..timeline import short_id
 from ..timeline.table import offset
 from ..worker.explain import deadlock, run_budget
+from .faketime import find_library
 from .ledger import Delivery
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ SHOWN = 10
 
 def needs_faketime(what: str) -> str:
     """A verb of virtual time, and workers that live in real time."""
+    if find_library() is not None:
+        return f"{what} needs virtual time, and this harness was opened with clock='real'. Leave that out."
     return (
         f"{what} needs virtual time; in mode 'redis+process' the worker is a real process with a real clock. Either "
         "install the extra that moves real processes through time,\n"
@@ -46,7 +49,7 @@ def out_of_time(world: ProcessWorld, limit: Limit) -> Exception:
     text = (
         f"{limit.verb} has waited for {limit.seconds:g} real seconds, and there is still something to do.\n"
         f"{standing(world)}\n"
-        "To fix this, end what does not end, or give it longer: settle(max_time=…), result.get(timeout=…)."
+        f"To fix this, {world.way_out}."
     )
     return RunBudgetExceeded("\n".join([text, *_logs(world)]))
 
@@ -77,7 +80,7 @@ def _delivery(world: ProcessWorld, delivery: Delivery) -> str:
         return f"{name}  {waits} on {delivery.worker}{until}"
     if delivery.started is not None and not delivery.done:
         seconds = (world.time.now - delivery.started["at"]).total_seconds()
-        return f"{name}  running on {delivery.worker} for {seconds:.1f} s"
+        return f"{name}  running on {delivery.worker}" + (f" for {seconds:.1f} s" if seconds else "")
     if delivery.is_running:
         return f"{name}  waiting for a free process of the pool of {delivery.worker}"
     if delivery.is_held and delivery.due is not None:

@@ -220,7 +220,7 @@ class Quiescence:
         workers = self._workers()
         # As of when calm was found: what happens afterwards is told by a worker, and looked at then.
         score = self._census.first_unacked if workers else None
-        at = None if score is None else self._world.broker._lost_at(score)
+        at = None if score is None else self._world.broker.lost_at(score)
         if at is None or (at <= self._world.time.now and score == self._nudged):
             return []  # somebody has looked already, and left it where it was
         assert score is not None

@@ -49,7 +49,7 @@ class Bed:
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
     def sleep(self) -> None:
-        """Until somebody knocks."""
+        """Until somebody knocks; no longer than the test lives, because this process dies with it."""
         select.select([self._pipe], [], [])
         with suppress(BlockingIOError):
             os.read(self._pipe, 4096)

@@ -203,7 +203,6 @@ class _Polls:
 
     def __init__(self, scribe: Scribe) -> None:
         self._scribe = scribe
-        self._polled: set[str] = set()
 
     def brpop_start(self, original: Any, channel: Any, *args: Any, **kwargs: Any) -> Any:
         started = original(channel, *args, **kwargs)
@@ -220,9 +219,7 @@ class _Polls:
         return changed
 
     def _tell(self, channel: Any) -> None:
-        if channel.active_queues != self._polled:
-            self._polled = set(channel.active_queues)
-            self._scribe.note("polls", queues=sorted(self._polled))
+        self._scribe.note("polls", queues=sorted(channel.active_queues))
 
 
 def _obey(scribe: Scribe, original: Any, box: Any, *args: Any, **kwargs: Any) -> Any:

@@ -53,6 +53,8 @@ class ProcessWorld:
     """
 
     eager = False
+    #: For whoever has waited too long.
+    way_out = "end what does not end, or give it longer: settle(max_time=…), result.get(timeout=…)"
     #: The bodies that wait inside one another in the test's own thread: none.
     stack = ()
 

@@ -154,10 +154,10 @@ class GivenURL:
                 "Install it: pip install 'pytest-taskharness[redis]'"
             ) from None
         return redis.Redis.from_url(
-            self._for_redis_py(), socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
+            self.for_redis_py(), socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
         )
 
-    def _for_redis_py(self) -> str:
+    def for_redis_py(self) -> str:
         """Celery and redis-py write unix sockets, and what a certificate must be, differently."""
         if self.parts.scheme == "redis+socket":
             return f"unix://{self.parts.netloc}{self.parts.path}?db={self._database()}"

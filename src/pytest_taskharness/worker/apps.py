@@ -13,7 +13,10 @@ from celery.local import Proxy
 
 from ..errors import ConfigurationError
 
-__all__ = ["checked_app", "load_app"]
+__all__ = ["checked_app", "load_app", "user_part"]
+
+#: Whose frames stand between the import of a user's module and what it does.
+MACHINERY = {"__main__", "celery", "importlib", "kombu", "pytest_taskharness", "runpy"}
 
 
 def load_app(path: str) -> Any:
@@ -34,7 +37,7 @@ def load_app(path: str) -> Any:
         if isinstance(error, KeyboardInterrupt):
             raise
         error = _real(error)
-        found = traceback.format_exception(type(error), error, _user_part(error.__traceback__), chain=False)
+        found = traceback.format_exception(type(error), error, user_part(error.__traceback__), chain=False)
         lines = "".join(found).rstrip()
         raise ConfigurationError(
             f"the Celery app {path!r} cannot be imported: {type(error).__name__}: {error}\n\n{lines}\n\n"
@@ -60,12 +63,12 @@ def _real(error: BaseException) -> BaseException:
     return first if isinstance(error, ModuleNotFoundError) and isinstance(first, AttributeError) else error
 
 
-def _user_part(tb: Any) -> Any:
-    """The traceback without the frames of the import machinery and of Celery that come first."""
+def user_part(tb: Any) -> Any:
+    """The traceback without the frames of the import machinery, of Celery and of ours that come first."""
     candidate = tb
     while candidate is not None:
         name = candidate.tb_frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in {"celery", "kombu", "importlib", "pytest_taskharness"}:
+        if name.partition(".")[0] not in MACHINERY:
             return candidate
         candidate = candidate.tb_next
     return None

@@ -50,7 +50,7 @@ def redis_supply(
     """
     with _lock:
         if url not in _servers:
-            _servers[url] = real_access(url, GivenURL(url, source="")._for_redis_py(), partial(_explain, server))
+            _servers[url] = real_access(url, GivenURL(url, source="").for_redis_py(), partial(_explain, server))
     return _supply(app, RedisBroker(_servers[url], lambda: time.now, options=options, key_prefix=KEY_PREFIX))
 
 
