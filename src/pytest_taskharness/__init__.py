@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .asserting import exactly, including
     from .clock.virtual import Clock
-    from .harness import Harness, Worker
+    from .faults import CrashWindow, Fault, crash_windows
+    from .harness import Broker, Harness, Worker
     from .timeline import Attempt, CallSite, Event, Message, Run, State, Tally, Timeline
     from .worker.report import Report
 
 __all__ = [
     "Attempt",
+    "Broker",
     "CallSite",
     "Clock",
+    "CrashWindow",
     "Event",
+    "Fault",
     "Harness",
     "Message",
     "Report",
@@ -29,6 +33,7 @@ __all__ = [
     "Tally",
     "Timeline",
     "Worker",
+    "crash_windows",
     "exactly",
     "including",
 ]
@@ -36,10 +41,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Broker": "harness",
     "Clock": "clock.virtual",
     "Harness": "harness",
     "Report": "worker.report",
     "Worker": "harness",
+    "CrashWindow": "faults",
+    "Fault": "faults",
+    "crash_windows": "faults",
     "exactly": "asserting",
     "including": "asserting",
     **dict.fromkeys(["Attempt", "CallSite", "Event", "Message", "Run", "State", "Tally", "Timeline"], "timeline"),

@@ -56,6 +56,7 @@ class Settings:
         redis_url: A Redis that runs already, or None: one is started where a mode needs it.
         allow_nonempty: Whether that Redis may hold keys that are not ours.
         allow_remote: Whether it may be on another machine.
+        fresh_workers: Whether each test starts worker processes of its own.
     """
 
     modes: Sourced[tuple[str, ...]]
@@ -65,6 +66,7 @@ class Settings:
     redis_url: Sourced[str | None]
     allow_nonempty: Sourced[bool]
     allow_remote: Sourced[bool]
+    fresh_workers: Sourced[bool]
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def read_settings(option: Callable[[str], Any], ini: Callable[[str], Any]) -> Se
         ),
         allow_nonempty=sourced("allow_nonempty", False),
         allow_remote=sourced("allow_remote", False),
+        fresh_workers=sourced("fresh_workers", False),
     )
 
 

@@ -12,12 +12,16 @@ __all__ = [
     "AmbiguousRun",
     "ConfigurationError",
     "Deadlock",
+    "FaultNeverStruck",
     "FidelityError",
     "ForeignMessage",
     "HarnessClosed",
     "LeftoverWork",
     "LossyRoundTrip",
+    "NoSuchMessage",
     "NoSuchRun",
+    "NoVerdict",
+    "PlansLeftOut",
     "RunBudgetExceeded",
     "ServerError",
     "TaskHarnessError",
@@ -76,6 +80,17 @@ class NoSuchRun(TaskHarnessError, LookupError):
     """``run_of()`` found no run; the message lists what was published instead."""
 
 
+class NoSuchMessage(TaskHarnessError, LookupError):
+    """A verb of ``harness.broker`` found no message where it looked; the text says where the message is instead."""
+
+
+class NoVerdict(TaskHarnessError):
+    """Whether a task is idempotent, or how it is delivered, cannot be said: the question is at fault, not the task.
+
+    The clean run fails already, say, or ``observe()`` does not return the same twice; the message says what to mend.
+    """
+
+
 class TimeTravelError(TaskHarnessError, ValueError):
     """The virtual clock was asked to go backwards, or to somewhere that is not a time."""
 
@@ -86,6 +101,10 @@ class HarnessClosed(TaskHarnessError):
 
 class LeftoverWork(TaskHarnessError, AssertionError):
     """A test with ``strict_leftovers`` ended with messages, deliveries or timers still pending."""
+
+
+class FaultNeverStruck(TaskHarnessError, AssertionError):
+    """A fault that the test has scripted (``harness.faults``) never struck: the test has not tested what it says."""
 
 
 class ServerError(TaskHarnessError):
@@ -123,3 +142,7 @@ class UnserializableValue(TaskHarnessError):
 
 class LossyRoundTrip(UserWarning):
     """A value that changed on its way through the serializer: a tuple that became a list, an int key a str."""
+
+
+class PlansLeftOut(UserWarning):
+    """``assert_idempotent()`` has found nothing and not tried every schedule: there are more than ``max_schedules``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +112,7 @@ def _opened(
     request: pytest.FixtureRequest, app: Any, config: Mapping[str, Any], *, mode: str, seed: int
 ) -> Iterator[Harness]:  # fmt: skip
     from .harness import Harness
+    from .worker.ids import ids_for
 
     marker = _marked(request)
     settings = request.config.stash[SETTINGS]
@@ -117,27 +120,57 @@ def _opened(
     if given.source.startswith("--"):
         app = given.value  # the command line wins over a fixture that conftest.py overrides
     try:
-        harness = Harness.open(
-            app,
-            mode,
-            start=marker.start,
-            seed=seed,
-            config={**config, **(marker.config or {})},
-            workers=marker.workers,
-            pool=marker.pool,
-            visibility_timeout=marker.visibility_timeout,
-            strict_leftovers=marker.strict_leftovers,
-            redis_url=_given_redis(settings),
-        )
+        with ids_for(_place(request.node)):
+            harness = Harness.open(
+                app,
+                mode,
+                start=marker.start,
+                seed=seed,
+                config={**config, **(marker.config or {})},
+                workers=marker.workers,
+                pool=marker.pool,
+                visibility_timeout=marker.visibility_timeout,
+                strict_leftovers=marker.strict_leftovers,
+                redis_url=_given_redis(settings),
+                fresh_workers=settings.fresh_workers.value,
+            )
     except (ConfigurationError, FidelityError, ServerError, WorkerDied) as error:
         raise pytest.UsageError(str(error)) from None
     request.node.stash.setdefault(OPENED, []).append(harness)
     try:
-        yield harness
+        with _progress_shown(request.config):
+            yield harness
     finally:
         # A test that has failed has one thing to say, not two.
-        harness.strict_leftovers &= request.node.stash.get(PASSING, True)
+        if not request.node.stash.get(PASSING, True):
+            harness.forgive()
         harness.close()
+
+
+@contextmanager
+def _progress_shown(config: pytest.Config) -> Iterator[None]:
+    """A test that takes long may say so on the terminal, past what captures its output."""
+    from .explore.session import chosen
+
+    before, chosen.tell = chosen.tell, partial(_tell, config)
+    try:
+        yield
+    finally:
+        chosen.tell = before
+
+
+def _tell(config: pytest.Config, line: str) -> None:
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is not None:  # a worker of pytest-xdist has none
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            terminal.write_line(line)
+
+
+def _place(item: pytest.Item) -> str:
+    """What no other test is called; a node id differs under ``xdist --dist loadgroup``."""
+    path, _, name = item.location
+    return f"{path}::{name}"
 
 
 def _given_redis(settings: Settings) -> GivenURL | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .errors import ConfigurationError
+from .wording import did_you_mean
 
 __all__ = ["DEFAULT", "MODES", "PLANNED", "parse"]
 
@@ -50,8 +51,6 @@ def check(name: str, *, origin: str) -> str:
         raise ConfigurationError(
             f"mode {name!r} (from {origin}) is planned and not in this version. Modes that work: {', '.join(MODES)}."
         )
-    import difflib  # only for the text: every pytest run loads this module
 
-    near = difflib.get_close_matches(name, MODES, n=1)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
+    meant = did_you_mean(name, MODES)
     raise ConfigurationError(f"unknown mode {name!r} (from {origin}).{meant} Modes: {', '.join(MODES)}, or all.")

@@ -42,6 +42,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--taskharness-allow-remote", action="store_true", default=None,
         help="take the Redis of that URL though it is on another machine, as a service container of CI is",
     )  # fmt: skip
+    group.addoption(
+        "--taskharness-plan", metavar="PLAN",
+        help="the only plan that assert_idempotent() runs, as a failure names it: crash:node@in_body:24, together:2,3",
+    )  # fmt: skip
+    group.addoption(
+        "--taskharness-fresh-workers", action="store_true", default=None,
+        help="start new worker processes in each test of mode redis+process, also where those of another could go on",
+    )  # fmt: skip
     parser.addini("taskharness_mode", "modes, as --taskharness-mode", type="args", default=[])
     parser.addini("taskharness_app", "the Celery app, as --taskharness-app", default="")
     parser.addini("taskharness_seed", "as --taskharness-seed", default="")
@@ -49,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("taskharness_redis_url", "as --taskharness-redis-url", default="")
     parser.addini("taskharness_allow_nonempty", "as --taskharness-allow-nonempty", type="bool", default=False)
     parser.addini("taskharness_allow_remote", "as --taskharness-allow-remote", type="bool", default=False)
+    parser.addini("taskharness_fresh_workers", "as --taskharness-fresh-workers", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,8 +66,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "taskharness-fixtures")
     try:
         config.stash[SETTINGS] = read_settings(config.getoption, config.getini)
+        if config.getoption("taskharness_plan") is not None:
+            _choose_plan(config)
     except ConfigurationError as error:
         raise pytest.UsageError(f"taskharness: {error}") from None
+
+
+def _choose_plan(config: pytest.Config) -> None:
+    from .explore.plans import Plan
+    from .explore.session import chosen
+
+    chosen.plan = str(Plan.parse(config.getoption("taskharness_plan"), origin="--taskharness-plan"))
+    config.add_cleanup(chosen.forget)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -106,11 +125,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Put the timeline of a harness into a report, where xdist carries it along: once, in the first that shows it."""
     report = yield
     item.stash[PASSING] = item.stash.get(PASSING, True) and report.passed
     when = item.config.stash[SETTINGS].timeline.value
+    if report.failed and call.excinfo is not None:
+        from .report.attaching import attached
+
+        report.sections.extend(attached(call.excinfo.value, timelines=when != "never"))
     if (report.failed and when != "never") or (report.when == "call" and when == "always"):
         from .report.section import sections
 

@@ -89,9 +89,11 @@ def test_the_options_are_in_the_help(project):
             "  --taskharness-redis-url=URL*",
             "  --taskharness-allow-nonempty*",
             "  --taskharness-allow-remote*",
+            "  --taskharness-fresh-workers*",
             "  taskharness_redis_url (string)*",
             "  taskharness_allow_nonempty (bool)*",
             "  taskharness_allow_remote (bool)*",
+            "  taskharness_fresh_workers (bool)*",
         ]
     )
 

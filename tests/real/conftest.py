@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
@@ -54,6 +55,26 @@ def clock(request, needed):
     if request.param is None:
         needed(find_library(), "libfaketime")
     return request.param
+
+
+class Gate:
+    """A file that bodies wait for, until it is opened; whoever comes later does not wait."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self._file = path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def open(self):
+        self._file.close()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Where a body is to run for exactly as long as the test wants it to."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
 
 
 class Watch:

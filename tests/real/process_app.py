@@ -169,3 +169,14 @@ def read_clocks():
 @app.task
 def date_of_a_child_process():
     return subprocess.run(["date", "+%Y"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@app.task(acks_late=True)
+def append_line(path):
+    with Path(path).open("a") as file:
+        file.write("line\n")
+
+
+@app.task(acks_late=True)
+def write_line(path):
+    Path(path).write_text("line\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -33,6 +34,13 @@ def nap(seconds):
 def late_nap(seconds):
     time.sleep(seconds)
     return seconds
+
+
+@app.task(acks_late=True)
+def wait_for(gate):
+    with Path(gate).open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return "through"
 
 
 @app.task(bind=True, acks_late=True, acks_on_failure_or_timeout=False)

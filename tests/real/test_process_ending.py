@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import process_app as plant
+import process_features_app as mill
 import pytest
 from celery import Celery
 from process_worlds import opened, started, until
@@ -142,8 +143,8 @@ def test_kill_is_a_sigkill_to_all_processes(pool, watch):
 
 
 def test_what_a_killed_worker_held_is_delivered_to_another_after_the_visibility_timeout():
-    with opened(config={"task_acks_late": True}, visibility_timeout=1) as world:
-        result = plant.nap.delay(0.5)
+    with opened(mill.app, visibility_timeout=1) as world:
+        result = mill.nap_unless_again.delay(60)
         started(world, result)
         world.kill(world.nodes[0])
         world.add_node("other", concurrency=1)
@@ -151,7 +152,7 @@ def test_what_a_killed_worker_held_is_delivered_to_another_after_the_visibility_
         run = world.timeline.run(result.id)
         assert (run.state, run.worker, run.redelivered) == ("SUCCESS", "other", True)
         assert [attempt.outcome for attempt in run.attempts] == [None, "SUCCESS"]
-        assert [event.kind for event in run.timeline].count("restore") == 1
+        assert "restore" in [event.kind for event in run.timeline]
 
 
 def test_a_warm_shutdown_ends_what_runs_and_gives_back_what_is_held(watch):

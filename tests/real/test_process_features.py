@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import process_app as plant
+import process_features_app as mill
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from process_worlds import kinds, opened, started, until
@@ -22,7 +23,7 @@ def test_a_soft_limit_raises_in_the_body(tmp_path):
         assert result.get() == "SoftTimeLimitExceeded"
         assert (tmp_path / "marker").exists()
         run = world.timeline.run(result.id)
-        assert timedelta(seconds=0.5) < run.elapsed < timedelta(seconds=5)
+        assert timedelta(seconds=0.5) < run.elapsed < timedelta(seconds=30)
 
 
 def test_a_soft_limit_that_nobody_catches_is_a_failure():
@@ -118,33 +119,47 @@ def prefetched(world, results):
 
 
 @pytest.mark.parametrize("multiplier", [1, 3])
-def test_a_worker_takes_as_many_messages_as_it_may_prefetch(multiplier):
-    with opened(concurrency=1, config={"worker_prefetch_multiplier": multiplier, "task_acks_late": True}) as world:
-        results = [plant.nap.delay(0.5) for _ in range(5)]
+def test_a_worker_takes_as_many_messages_as_it_may_prefetch(multiplier, gate):
+    config = {"worker_prefetch_multiplier": multiplier, "task_acks_late": True}
+    with opened(mill.app, concurrency=1, config=config) as world:
+        results = [mill.wait_for.delay(gate.path) for _ in range(5)]
         until(world, lambda event: event.kind == "deliver" and event.id == results[multiplier - 1].id)
         assert prefetched(world, results) == multiplier
+        gate.open()
         assert world.settle().counts == {"SUCCESS": 5}
 
 
 # -- the same message twice
 
 
-def test_a_task_that_outlasts_the_visibility_timeout_runs_twice():
-    with opened(visibility_timeout=1, concurrency=2) as world:
-        result = plant.late_nap.delay(2.5)
+def started_again(world, result):
+    """Wait until another body of the task runs; on a slow machine there may be a third soon."""
+    until(world, lambda event: event.kind == "start" and event.id == result.id and event.detail["redelivered"])
+
+
+def test_a_task_that_outlasts_the_visibility_timeout_runs_twice(gate):
+    with opened(mill.app, visibility_timeout=1, concurrency=2) as world:
+        result = mill.wait_for.delay(gate.path)
+        started_again(world, result)
+        gate.open()
         world.settle()
         run = world.timeline.run(result.id)
-        assert [attempt.redelivered for attempt in run.attempts] == [False, True]
-        assert [attempt.outcome for attempt in run.attempts] == ["SUCCESS", "SUCCESS"]
+        first, *others = run.attempts
+        assert not first.redelivered
+        assert all(attempt.redelivered for attempt in others)
+        assert {attempt.outcome for attempt in run.attempts} == {"SUCCESS"}
         assert world.timeline.tally.duplicated == [run]
 
 
-def test_deduplication_skips_the_second_delivery_of_what_has_succeeded():
+def test_deduplication_skips_the_second_delivery_of_what_has_succeeded(gate):
     config = {"worker_deduplicate_successful_tasks": True}
-    with opened(visibility_timeout=1, concurrency=1, config=config) as world:
-        result = plant.late_nap.delay(1.5)
+    with opened(mill.app, visibility_timeout=1, concurrency=1, config=config) as world:
+        result = mill.wait_for.delay(gate.path)
+        until(world, lambda event: event.kind == "deliver" and event.detail["redelivered"])
+        gate.open()
         world.settle()
         run = world.timeline.run(result.id)
         assert [attempt.outcome for attempt in run.attempts] == ["SUCCESS"]
-        assert [event.detail["outcome"] for event in run.timeline if event.kind == "finish"] == ["SUCCESS", "SKIPPED"]
+        first, *others = [event.detail["outcome"] for event in run.timeline if event.kind == "finish"]
+        assert (first, set(others)) == ("SUCCESS", {"SKIPPED"})
         assert world.timeline.tally.duplicated == []

@@ -32,7 +32,7 @@ def requeued(run):
 def test_a_body_that_goes_on_after_its_soft_limit_meets_the_hard_one(clock, tmp_path):
     marker = tmp_path / "soft limit"
     with opened(mill.app, clock=clock) as world:
-        result = mill.stubborn.apply_async((60, str(marker)), soft_time_limit=0.3, time_limit=0.8)
+        result = mill.stubborn.apply_async((60, str(marker)), soft_time_limit=0.3, time_limit=2)
         world.settle()
         run = world.timeline.run(result.id)
         assert marker.exists()
@@ -50,7 +50,7 @@ def test_the_limits_of_a_call_win_over_those_of_the_configuration(clock):
 
 def test_a_soft_limit_may_be_a_reason_to_retry(clock):
     with opened(mill.app, clock=clock) as world:
-        result = mill.impatient.apply_async((60,), soft_time_limit=0.3)
+        result = mill.impatient.apply_async((60,), soft_time_limit=1.5)
         world.settle()
         run = world.timeline.run(result.id)
         assert outcomes(run) == ["RETRY", "SUCCESS"]
@@ -69,7 +69,7 @@ def test_a_hard_limit_calls_the_errback(clock):
 
 def test_a_hard_limit_delivers_again_what_is_not_to_be_acknowledged_on_timeout(clock):
     with opened(mill.app, clock=clock) as world:
-        result = mill.nap_once.apply_async((60,), time_limit=0.5)
+        result = mill.nap_once.apply_async((60,), time_limit=1.5)
         world.settle()
         run = world.timeline.run(result.id)
         assert (outcomes(run), redelivered(run)) == (["FAILURE", "SUCCESS"], [False, True])

@@ -212,3 +212,57 @@ def test_redis_does_not_look_at_the_expiry(clock):
     clock.now = START + timedelta(days=1)
 
     assert taken(broker) == ["a"]
+
+
+# -- what a test does to it
+
+
+def test_a_held_queue_gives_nothing_and_keeps_what_it_has(broker):
+    broker.put("q", payload())
+    broker.on_hold.add("q")
+    assert (broker.get("q"), broker.depth("q")) == (None, 1)
+
+    broker.on_hold.clear()
+    assert taken(broker) == ["m"]
+
+
+def test_what_was_published_can_be_put_there_again(broker):
+    broker.publish("q", {**payload("a"), "headers": {"id": "1"}})
+    taken(broker)
+    [sent] = broker.sent["1"]
+    broker.add(sent.queue, sent.payload)
+    broker.add(sent.queue, sent.payload, redelivered=True)
+
+    first, second = broker.get("q"), broker.get("q")
+    assert first.payload["redelivered"]
+    assert "redelivered" not in second.payload
+    assert "redelivered" not in sent.payload
+
+
+def test_only_one_of_two_equal_messages_is_taken_out(broker):
+    broker.put("q", payload("a"))
+    broker.put("q", payload("a"))
+    first = broker.peek("q")[0]
+
+    assert broker.take_out(first)
+    assert not broker.take_out(first)
+    assert taken(broker) == ["a"]
+
+
+def test_each_priority_is_arranged_for_itself(broker):
+    for name, priority in [("a", 9), ("b", 9), ("c", 0), ("d", 0)]:
+        broker.put("q", payload(name, priority=priority))
+    broker.arrange("q", lambda messages: list(reversed(messages)))
+    broker.arrange("elsewhere", lambda messages: messages)
+
+    assert taken(broker) == ["b", "a", "d", "c"]
+
+
+def test_a_delivery_that_is_taken_for_lost_is_put_back_once(broker):
+    broker.put("q", payload("a"))
+    broker.unacked["1"] = broker.get("q")
+    broker.take_for_lost("1")
+    broker.take_for_lost("1")
+
+    assert broker.unacked == {}
+    assert taken(broker) == ["a"]

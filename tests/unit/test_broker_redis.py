@@ -296,3 +296,80 @@ def test_each_command_of_kombu_keeps_to_the_prefix(command, piped):
     after = {each: access.client.dump(each) for each in access.client.keys("*") if not each.startswith(b"ours:")}
     assert after == others
     assert all(access.client.ttl(each) == -1 for each in others)
+
+
+# -- what a test does to it
+
+
+def names(broker, queue="jobs"):
+    return [message.payload["headers"]["name"] for message in broker.peek(queue)]
+
+
+def send(channel, *names, **properties):
+    for name in names:
+        Producer(channel).publish("", routing_key="jobs", headers={"name": name}, correlation_id=name, **properties)
+
+
+@pytest.fixture
+def jobs(broker):
+    with connect(broker) as connection:
+        Queue("jobs", Exchange(""), "jobs")(connection.default_channel).declare()
+        yield connection.default_channel
+
+
+def test_what_was_published_can_be_put_there_again(broker, jobs):
+    send(jobs, "a", "b")
+    [sent] = broker.sent["a"]
+    broker.add(sent.queue, sent.payload)
+    broker.add(sent.queue, sent.payload, redelivered=True)
+
+    assert names(broker) == ["a", "a", "b", "a"]
+    messages = [jobs.basic_get("jobs") for _ in range(4)]
+    assert [bool(message.delivery_info.get("redelivered")) for message in messages] == [True, False, False, False]
+    assert len({message.delivery_tag for message in messages}) == 4
+    assert list(broker.unacked) == [message.delivery_tag for message in messages]
+
+
+def test_only_one_of_two_copies_is_taken_out(broker, jobs):
+    send(jobs, "a", "a", "b")
+    first = broker.peek("jobs")[0]
+
+    assert broker.take_out(first)
+    assert not broker.take_out(first)
+    assert names(broker) == ["a", "b"]
+
+
+def test_each_priority_is_arranged_for_itself(broker, jobs):
+    send(jobs, "a", "b", priority=0)
+    send(jobs, "c", "d", priority=4)
+    broker.arrange("jobs", lambda messages: list(reversed(messages)))
+
+    assert names(broker) == ["b", "a", "d", "c"]
+
+
+def test_a_held_queue_gives_nothing(broker, jobs):
+    send(jobs, "a")
+    broker.on_hold.add("jobs")
+
+    assert jobs.basic_get("jobs") is None
+    assert jobs.take_any(["jobs"]) is None
+
+
+def test_nobody_reaches_it_during_an_outage(broker, jobs):
+    broker.is_out = True
+    with pytest.raises(redis.ConnectionError, match="Connection refused"):
+        jobs.basic_get("jobs")
+    broker.is_out = False
+    send(jobs, "a")
+
+    assert names(broker) == ["a"]
+
+
+def test_the_bindings_of_a_channel_outlive_it(broker):
+    exchange = Exchange("orders", type="topic")
+    with connect(broker) as connection:
+        Queue("new", exchange, "order.#")(connection.default_channel).declare()
+    with connect(broker) as connection:
+        Producer(connection.default_channel).publish("", exchange=exchange, routing_key="order.1")
+
+    assert len(broker.peek("new")) == 1

@@ -204,3 +204,36 @@ def test_the_broker_of_a_closed_harness_says_so():
 
     with pytest.raises((OperationalError, ConnectionError), match="this broker belonged to a harness that is closed"):
         Connection(url).ensure_connection(max_retries=1, interval_start=0)
+
+
+def test_what_was_taken_for_lost_does_not_come_back_a_second_time(broker):
+    with connect(broker) as connection:
+        channel = connection.default_channel
+        publish(channel, "a")
+        held = channel.basic_get("jobs")
+        channel.qos.restore_by_tag(held.delivery_tag)
+        held.requeue()
+        channel.qos.restore_unacked()
+
+    assert broker.depth("jobs") == 1
+
+
+def test_nobody_connects_during_an_outage(broker):
+    broker.is_out = True
+    with pytest.raises(OperationalError, match="Connection refused"):
+        connect(broker).ensure_connection(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
+
+
+def test_an_open_channel_is_of_no_use_during_an_outage(broker, channel):
+    publish(channel, "a")
+    broker.is_out = True
+    for verb in (
+        lambda: channel.basic_get("jobs"),
+        lambda: channel.queue_purge("jobs"),
+        lambda: channel.queue_declare("jobs"),
+        lambda: channel.basic_publish(channel.prepare_message("b"), exchange="jobs", routing_key="jobs"),
+    ):
+        with pytest.raises(ConnectionRefusedError):
+            verb()
+    broker.is_out = False
+    assert channel.basic_get("jobs").decode() == "a"

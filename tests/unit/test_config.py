@@ -39,6 +39,7 @@ def test_every_setting_has_a_default_and_says_so():
         "redis_url": "None (default)",
         "allow_nonempty": "False (default)",
         "allow_remote": "False (default)",
+        "fresh_workers": "False (default)",
     }
 
 

@@ -20,6 +20,7 @@ import pytest
 import pytest_taskharness
 from pytest_taskharness import (
     Attempt,
+    Broker,
     Clock,
     Harness,
     Message,
@@ -40,7 +41,7 @@ NAMED = re.compile(r"# (?P<path>[\w/]+\.py)\n")
 #: Ids are random; instants that a test does not fix are too.
 VOLATILE = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?\b")
 
-CLASSES = [Harness, Run, Message, Clock, Timeline, Tally, Report, Worker, Attempt]
+CLASSES = [Harness, Run, Message, Clock, Timeline, Tally, Report, Worker, Attempt, Broker]
 
 
 # -- the reference is complete
@@ -177,11 +178,16 @@ def comparable(text: str) -> list[str]:
     return VOLATILE.sub("<id>", error_text(text)).splitlines()
 
 
-def test_shown_failures_are_the_real_ones(tmp_path):
-    """To mend the page after a text has changed: ``python tests/unit/test_docs.py`` writes the real ones into it."""
-    shown = failing_examples("docs/assertions.md")
-    assert len(shown) > 15
-    write_project("docs/assertions.md", tmp_path)
+#: Documents that show failures, and how many at the least.
+SHOWING = {"README.md": 0, "docs/assertions.md": 15, "docs/idempotency.md": 4}
+
+
+@pytest.mark.parametrize("document", SHOWING)
+def test_shown_failures_are_the_real_ones(document, tmp_path):
+    """To mend a page after a text has changed: ``python tests/unit/test_docs.py`` writes the real ones into it."""
+    shown = failing_examples(document)
+    assert len(shown) > SHOWING[document]
+    write_project(document, tmp_path)
     real = errors_of(tmp_path, *shown)
     for name, text in shown.items():
         assert comparable(text) == comparable(real[name]), name
@@ -198,7 +204,8 @@ def test_the_failure_in_the_readme_is_the_real_one(tmp_path):
         encoding="utf-8",
     )
     real = errors_of(tmp_path, failing.name)[failing.name]
-    assert comparable(real) == comparable((ROOT / "README.md").read_text(encoding="utf-8"))
+    shown = next(text for language, text in blocks("README.md") if language == "text")
+    assert comparable(real) == comparable(shown)
 
 
 # -- the table of differences is that of the parity suite
@@ -248,4 +255,5 @@ def rewrite_failures(document: str) -> None:
 
 
 if __name__ == "__main__":
-    rewrite_failures("docs/assertions.md")
+    for showing in SHOWING:
+        rewrite_failures(showing)

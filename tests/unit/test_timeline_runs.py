@@ -441,3 +441,20 @@ def test_a_publish_that_raised_is_unknown(story):
     story("publish", unknown=True)
 
     assert tally(story) == {"unknown": ["1"]}
+
+
+def test_what_the_test_has_dropped_is_lost(story):
+    story("publish")
+    story("fault", dropped=1)
+
+    assert tally(story) == {"lost": ["1"]}
+
+
+def test_a_copy_that_is_still_there_is_not_lost(story):
+    story("publish")
+    story("fault", copies=1)
+    story("fault", dropped=1)
+    assert tally(story) == {}
+
+    story("fault", dropped=1)
+    assert tally(story) == {"lost": ["1"]}

@@ -6,5 +6,5 @@ app = Celery(
     "hashing",
     broker="redis://localhost:6379/0",
     backend="redis://localhost:6379/1",
-    include=["hashing.tasks"],
+    include=["hashing.tasks", "hashing.billing"],
 )

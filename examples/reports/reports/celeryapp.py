@@ -6,7 +6,7 @@ app = Celery(
     "reports",
     broker="redis://localhost:6379/0",
     backend="redis://localhost:6379/1",
-    include=["reports.tasks"],
+    include=["reports.tasks", "reports.delivery"],
 )
 app.conf.update(
     task_routes={"reports.tasks.build_report": {"queue": "reports"}},

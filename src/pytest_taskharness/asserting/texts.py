@@ -9,6 +9,7 @@ from unittest.mock import ANY
 
 from ..timeline import Message, Run, short_id
 from ..timeline.table import arguments, offset
+from ..wording import LONGEST_VALUE, shown
 
 __all__ = [
     "aligned", "call_text", "capped", "counted", "indented", "message_rows", "published_text", "run_rows", "run_text",
@@ -17,20 +18,12 @@ __all__ = [
 
 __tracebackhide__ = True
 
-LONGEST_VALUE = 80
 MOST_LINES = 10
 
 
 def show(value: Any, *, longest: int = LONGEST_VALUE) -> str:
     """The repr, on one line and not too long."""
-    if value is ANY:
-        return "ANY"
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a user's method may raise anything
-        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    text = text.replace("\n", "\\n")
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "ANY" if value is ANY else shown(value, longest=longest)
 
 
 def counted(count: int, noun: str) -> str:

@@ -7,12 +7,13 @@ priorities and never sets ``redelivered``.  This one belongs to one harness and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from . import canary
+from .tampered import Tampered
 
 __all__ = ["MemoryBroker", "Profile", "QueuedMessage", "profile_for"]
 
@@ -100,11 +101,12 @@ class _Queue:
         return sum(map(len, self.ranks.values()))
 
 
-class MemoryBroker:
+class MemoryBroker(Tampered):
     """Queues, and who holds what."""
 
     def __init__(self, now: Callable[[], datetime], *, profile: Profile = AMQP) -> None:
         """Make an empty broker on a clock."""
+        super().__init__()
         #: What its messages are stamped with.
         self.name = canary.new_name()
         self.profile = profile
@@ -136,6 +138,11 @@ class MemoryBroker:
         message = QueuedMessage(_copied(payload), queue, self._expiry(payload))
         self._line(message).append(message)
 
+    def publish(self, queue: str, payload: Payload) -> None:
+        """The same for a message that a test may want to put there once more."""
+        self.put(queue, payload)
+        self.remember(queue, payload)
+
     def put_back(self, message: QueuedMessage) -> None:
         """Requeue a delivered message, marked as redelivered, at the head of its priority."""
         properties = dict(message.payload["properties"])
@@ -146,7 +153,7 @@ class MemoryBroker:
     def get(self, queue: str) -> QueuedMessage | None:
         """Take the next message of a queue, or None."""
         found = self._queues.get(queue)
-        if found is None:
+        if found is None or queue in self.on_hold:
             return None
         for line in found.ranks.values():
             while line:
@@ -196,13 +203,50 @@ class MemoryBroker:
         """All queues, in the order in which they were declared."""
         return list(self._queues)
 
+    # -- what a test does to it
+
+    def add(self, queue: str, payload: Mapping[str, Any], *, redelivered: bool = False) -> None:
+        """Put a message there once more: at the end, as a producer does, or at the head, as a broker redelivers."""
+        if redelivered:
+            self.put_back(QueuedMessage(_copied(payload), queue, self._expiry(payload)))
+        else:
+            self.put(queue, dict(payload))
+
+    def take_out(self, message: QueuedMessage) -> bool:
+        """Lose a message that waits; whether it was still there."""
+        line = self._line(message)
+        kept = [each for each in line if each is not message]
+        was_there = len(kept) < len(line)
+        line.clear()
+        line.extend(kept)
+        return was_there
+
+    def arrange(self, queue: str, order: Callable[[list[Any]], list[Any]]) -> None:
+        """Put what waits into another order; a priority stays before another one."""
+        found = self._queues.get(queue)
+        for line in found.ranks.values() if found else ():
+            arranged = order(list(line))
+            line.clear()
+            line.extend(arranged)
+
+    def take_for_lost(self, delivery_tag: str) -> None:
+        """Put a delivery back; whoever holds it goes on holding it, and his acknowledgement means nothing."""
+        message = self.unacked.pop(delivery_tag, None)
+        if message is not None:
+            self.put_back(QueuedMessage(message.payload, message.queue, message.expires_at))
+
+    @property
+    def visibility_timeout(self) -> None:
+        """There is none."""
+        return None
+
     def _line(self, message: QueuedMessage) -> deque[QueuedMessage]:
         self.declare(message.queue)
         queue = self._queues[message.queue]
         priority = message.payload["properties"].get("priority") or 0
         return queue.line(self.profile.rank(int(priority), queue.max_priority))
 
-    def _expiry(self, payload: Payload) -> datetime | None:
+    def _expiry(self, payload: Mapping[str, Any]) -> datetime | None:
         # AMQP: the expiration property is a string of milliseconds.
         expiration = payload["properties"].get("expiration")
         return None if expiration is None else self._now() + timedelta(milliseconds=float(expiration))
@@ -213,6 +257,6 @@ class MemoryBroker:
         return self._now() > message.expires_at
 
 
-def _copied(payload: Payload) -> Payload:
+def _copied(payload: Mapping[str, Any]) -> Payload:
     """A message on a wire shares nothing with its sender."""
     return {**payload, "headers": dict(payload.get("headers") or {}), "properties": dict(payload["properties"])}

@@ -6,30 +6,37 @@ is remembered here too: which deliveries are held, and since when.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, takewhile
 from typing import Any
 from weakref import WeakValueDictionary
 
 from kombu.transport.virtual import BrokerState
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 from redis.exceptions import RedisError
 
 from ..clock.real import plain
 from ..errors import ConfigurationError, ServerError
 from . import canary
 from .redis_access import RedisAccess
+from .tampered import Tampered
 
 __all__ = ["RedisBroker", "StoredMessage", "broker_named"]
 
 #: kombu's own default: one hour.
 VISIBILITY_TIMEOUT = 3600.0
+#: kombu's defaults for the lists of a queue: one for each of these priorities, called by the queue's name and this.
+PRIORITY_STEPS = (0, 3, 6, 9)
+SEPARATOR = "\x06\x16"
 #: Where kombu lists what was delivered and not acknowledged, unless the app's transport options say otherwise.
 UNACKED_KEY = "unacked"
+#: Where it remembers when each delivery was made.
+UNACKED_INDEX_KEY = "unacked_index"
 
 #: How many keys are looked at in one go: a small database is cleaned in one round trip, a large one is not blocked.
 SCANNED = 20_000
@@ -70,6 +77,9 @@ class StoredMessage:
 
     payload: Mapping[str, Any]
     queue: str
+    #: The list that it is in, and how it stands there.
+    key: str = ""
+    text: bytes = b""
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -77,7 +87,7 @@ class StoredMessage:
         return dict(self.payload.get("headers") or {})
 
 
-class RedisBroker:
+class RedisBroker(Tampered):
     """What one harness keeps on a Redis.
 
     Attributes:
@@ -101,6 +111,7 @@ class RedisBroker:
         Raises:
             ConfigurationError: The visibility timeout is no number of seconds.
         """
+        super().__init__()
         self.access = access
         self.name = canary.new_name()
         _brokers[self.name] = self
@@ -155,15 +166,71 @@ class RedisBroker:
 
     def peek(self, queue: str) -> list[StoredMessage]:
         """What waits in a queue, in the order in which it would be delivered."""
-        stored = (reversed(self.client.lrange(self.prefix + key, 0, -1)) for key in self.lists.get(queue, ()))
-        return [StoredMessage(loads(text), queue) for line in stored for text in line]
+        lines = (self._in_line(self.client, queue, self.prefix + key) for key in self.list_names(queue))
+        return [message for line in lines for message in line]
+
+    @staticmethod
+    def _in_line(client: Any, queue: str, key: str) -> list[StoredMessage]:
+        return [StoredMessage(loads(text), queue, key, text) for text in reversed(client.lrange(key, 0, -1))]
+
+    def list_names(self, queue: str) -> tuple[str, ...]:
+        """The Redis lists of a queue, one for each priority, first come first.
+
+        Those of a queue that only worker processes know are called as kombu calls them.
+        """
+        separator = self.options.get("sep", SEPARATOR)
+        named = (f"{queue}{separator}{step}" if step else queue for step in self._steps)
+        return self.lists.get(queue) or tuple(named)
+
+    @property
+    def _steps(self) -> list[int]:
+        return list(self.options.get("priority_steps", PRIORITY_STEPS))
 
     @property
     def unacked(self) -> dict[str, StoredMessage]:
-        """Delivered and not yet acknowledged, by delivery tag."""
-        stored = self.client.hgetall(self.prefix + self.options.get("unacked_key", UNACKED_KEY))
-        read = ((tag.decode(), *loads(text)) for tag, text in stored.items())
+        """Delivered and not yet acknowledged, by delivery tag, in order of delivery."""
+        with self.client.pipeline() as pipe:
+            pipe.zrange(self.prefix + self.options.get("unacked_index_key", UNACKED_INDEX_KEY), 0, -1)
+            pipe.hgetall(self.prefix + self.options.get("unacked_key", UNACKED_KEY))
+            tags, stored = pipe.execute()
+        in_order = dict.fromkeys([*map(str.encode, self.held), *tags, *stored])
+        read = ((tag.decode(), *loads(stored[tag])) for tag in in_order if tag in stored)
         return {tag: StoredMessage(payload, routing_key) for tag, payload, _, routing_key in read}
+
+    # -- what a test does to it
+
+    def add(self, queue: str, payload: Mapping[str, Any], *, redelivered: bool = False) -> None:
+        """Put a message there once more: at the end, as a producer does, or at the head, as a broker redelivers."""
+        properties = {**payload["properties"], "delivery_tag": self.next_tag()}
+        added = {**payload, "properties": properties}
+        if redelivered:  # as kombu writes it
+            properties["delivery_info"] = {**properties.get("delivery_info", {}), "redelivered": True}
+            added["headers"] = {**(payload.get("headers") or {}), "redelivered": True}
+        push = self.client.rpush if redelivered else self.client.lpush
+        push(self.prefix + self._list_for(queue, properties.get("priority")), dumps(added))
+        self.written.add(queue)
+
+    def _list_for(self, queue: str, priority: int | None) -> str:
+        """A priority between two steps goes to the lower one."""
+        number = bisect(self._steps, max(0, min(9, int(priority or 0)))) - 1
+        return self.list_names(queue)[number]
+
+    def take_out(self, message: StoredMessage) -> bool:
+        """Lose a message that waits; whether it was still there."""
+        return bool(self.client.lrem(message.key, -1, message.text))
+
+    def arrange(self, queue: str, order: Callable[[list[Any]], list[Any]]) -> None:
+        """Put what waits into another order; a priority stays before another one."""
+        for name in self.list_names(queue):
+            key = self.prefix + name
+            self.client.transaction(partial(self._rewrite, queue, key, order), key)
+
+    def _rewrite(self, queue: str, key: str, order: Callable[[list[Any]], list[Any]], pipe: Any) -> None:
+        arranged = order(self._in_line(pipe, queue, key))
+        pipe.multi()
+        pipe.delete(key)
+        if arranged:
+            pipe.rpush(key, *(message.text for message in reversed(arranged)))
 
     # -- the visibility timeout
 

@@ -7,8 +7,9 @@ MULTI/EXEC, where Redis answers at once.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from queue import Empty
 from typing import Any
 
@@ -87,6 +88,9 @@ class Channel(FanoutChannel):
     def _create_client(self, asynchronous: bool = False) -> Any:
         if self.broker.closed:
             raise _closed()
+        if self.broker.is_out:
+            text = f"Error {errno.ECONNREFUSED} connecting to the broker. Connection refused."
+            self.broker.refuse(RedisConnectionError(text))
         return self.broker.prefixing_client
 
     def close(self) -> None:
@@ -95,6 +99,10 @@ class Channel(FanoutChannel):
             self.active_fanout_queues.clear()
             self.auto_delete_queues.clear()
             self.abandon()
+        elif self.broker.is_out:
+            self._drop_bindings()
+        elif self._binds():
+            self.broker.flush_bindings()
         super().close()
 
     def abandon(self) -> None:
@@ -111,7 +119,20 @@ class Channel(FanoutChannel):
         if self.typeof(exchange).type == "fanout":  # kombu needs to know before it is written
             self._fanout_queues[queue] = (exchange, routing_key.replace("#", "*"))
         write = partial(super()._queue_bind, exchange, routing_key, pattern, queue)
-        self.broker.bindings[exchange, routing_key, pattern, queue] = write
+        key = (exchange, routing_key, pattern, queue)
+        self.broker.bindings[key] = self._bound[key] = write
+
+    @cached_property
+    def _bound(self) -> dict[Any, Callable[[], object]]:
+        """The bindings that this channel was to write: once it is closed, it cannot."""
+        return {}
+
+    def _binds(self) -> list[Any]:
+        return [key for key, write in self._bound.items() if self.broker.bindings.get(key) is write]
+
+    def _drop_bindings(self) -> None:
+        for key in self._binds():
+            del self.broker.bindings[key]
 
     def get_table(self, exchange: str) -> Any:
         """The bindings of an exchange, as they are on the server."""
@@ -133,7 +154,9 @@ class Channel(FanoutChannel):
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         self._lists(queue)
         self.broker.written.add(queue)
-        super()._put(queue, canary.stamped(message, self.broker.name), **kwargs)
+        stamped = canary.stamped(message, self.broker.name)
+        super()._put(queue, stamped, **kwargs)
+        self.broker.remember(queue, stamped)
 
     def _lists(self, queue: str) -> tuple[str, ...]:
         """The Redis lists of a queue, one for each priority, first come first."""
@@ -167,6 +190,8 @@ class Channel(FanoutChannel):
         Raises:
             Empty: There is none.
         """
+        if self.broker.on_hold:
+            queues = [queue for queue in queues if queue not in self.broker.on_hold]
         broadcast = self.active_fanout_queues.intersection(queues)
         for queue in sorted(broadcast):
             if (payload := self._heard_on(queue)) is not None:
@@ -189,6 +214,8 @@ class Channel(FanoutChannel):
             return None
 
     def _get(self, queue: str, timeout: Any = None) -> Any:
+        if queue in self.broker.on_hold:
+            raise Empty
         if queue in self.active_fanout_queues:
             return self.get_broadcast(queue)
         return self._pop([queue])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from itertools import count
 from queue import Empty
@@ -69,6 +70,10 @@ class QoS:
         if requeue and message is not None:
             self.channel.broker.put_back(message)
 
+    def restore_by_tag(self, delivery_tag: str) -> None:
+        """The broker takes a delivery, of any channel, for lost: by the name that kombu has for it on Redis."""
+        self.channel.broker.take_for_lost(delivery_tag)
+
     def restore_unacked(self) -> None:
         """Put everything back, oldest first in line: what a broker does when a connection is lost."""
         for delivery_tag in reversed(list(self._delivered)):
@@ -79,8 +84,9 @@ class QoS:
         self.restore_unacked()
 
     def _forget(self, delivery_tag: str) -> QueuedMessage | None:
-        self.channel.broker.unacked.pop(delivery_tag, None)
-        return self._delivered.pop(delivery_tag, None)
+        """What the broker still knows to be delivered here."""
+        self._delivered.pop(delivery_tag, None)
+        return self.channel.broker.unacked.pop(delivery_tag, None)
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
@@ -99,7 +105,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._turn = 0
 
     def _get(self, queue: str, timeout: Any = None) -> Payload:
-        message = self.broker.get(queue)
+        message = self._reached_broker().get(queue)
         if message is None:
             raise Empty
         canary.check(message.payload, self.broker.name, queue=queue)
@@ -120,11 +126,16 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return None
 
     def _put(self, queue: str, message: Payload, **kwargs: Any) -> None:
-        self._open_broker().put(queue, canary.stamped(message, self.broker.name))
+        self._open_broker().publish(queue, canary.stamped(message, self.broker.name))
 
     def _open_broker(self) -> MemoryBroker:
         if self.broker.closed:
             raise _closed(_names[self.broker])
+        return self._reached_broker()
+
+    def _reached_broker(self) -> MemoryBroker:
+        if self.broker.is_out:
+            self.broker.refuse(_refused())
         return self.broker
 
     def receive_broadcasts(self) -> bool:
@@ -140,22 +151,22 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _put_fanout(self, exchange: str, message: Payload, routing_key: str | None = None, **kwargs: Any) -> None:
         for queue in sorted(self._lookup(exchange, routing_key)):
-            self._put(queue, message)
+            self._open_broker().put(queue, canary.stamped(message, self.broker.name))
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        self.broker.declare(queue, max_priority=(kwargs.get("arguments") or {}).get("x-max-priority"))
+        self._reached_broker().declare(queue, max_priority=(kwargs.get("arguments") or {}).get("x-max-priority"))
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
-        return self.broker.has(queue)
+        return self._reached_broker().has(queue)
 
     def _queue_bind(self, *args: Any) -> None:
         """The exchange's table, which kombu keeps, is all that is needed."""
 
     def _size(self, queue: str) -> int:
-        return self.broker.depth(queue)
+        return self._reached_broker().depth(queue)
 
     def _purge(self, queue: str) -> int:
-        return self.broker.purge(queue)
+        return self._reached_broker().purge(queue)
 
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
         self.broker.delete(queue)
@@ -168,6 +179,7 @@ class Transport(DrivenTransport):
     """kombu's transport for ``taskharness-memory://`` URLs."""
 
     Channel = Channel
+    broker: MemoryBroker
     driver_type = "memory"
     driver_name = "taskharness-memory"
     #: As of the drivers of real brokers: Celery retries the publish, and raises kombu's OperationalError.
@@ -180,6 +192,11 @@ class Transport(DrivenTransport):
         super().__init__(client, **kwargs)
         self.broker = _found(client.hostname)
         self.state = _state(self.broker)
+
+    def establish_connection(self) -> Any:
+        """Connect."""
+        self.broker.refuse(_refused())
+        return super().establish_connection()
 
     def driver_version(self) -> str:
         """There is no driver."""
@@ -198,6 +215,10 @@ def _closed(name: str) -> ConnectionRefusedError:
         f"{SCHEME}://{name}: this broker belonged to a harness that is closed. A connection or producer was kept from "
         "one test to the next."
     )
+
+
+def _refused() -> ConnectionRefusedError:
+    return ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 
 def _state(broker: MemoryBroker) -> virtual.BrokerState:

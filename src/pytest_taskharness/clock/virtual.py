@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from ..errors import TimeTravelError, hide_frames
+from ..wording import did_you_mean
 from .freezer import Freezer
 from .real import plain
 
@@ -121,8 +121,7 @@ def _timedelta(delta: dict[str, float], *, after: datetime) -> timedelta:
     """The timedelta that these names make; adding it to ``after`` works too."""
     for name in delta:
         if name not in _UNITS:
-            near = difflib.get_close_matches(name, _UNITS, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
+            meant = did_you_mean(name, _UNITS)
             raise TimeTravelError(f"clock.advance({_written(delta)}): {name!r} is no unit of time.{meant} {_TAKES}")
     try:
         step = timedelta(**delta)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .broker_handle import Broker
 from .handle import Worker
 from .harness import Harness
 
-__all__ = ["Harness", "Worker"]
+__all__ = ["Broker", "Harness", "Worker"]

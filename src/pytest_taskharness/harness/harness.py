@@ -11,12 +11,16 @@ from .. import modes
 from ..asserting import Assertions
 from ..clock.virtual import Clock
 from ..errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, hide_frames
+from ..report.attaching import attach_harness
 from ..servers.given import GivenURL
 from ..timeline import Message, Run, Tally, Timeline
 from ..worker.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
 from .arguments import check_queues, check_types, given_redis, moment
+from .broker_handle import Broker, end_interruptions
+from .exploring import Exploring
+from .faults import Faults, check_struck
 from .handle import Worker
 from .staging import Stage, World
 
@@ -30,7 +34,7 @@ DEFAULT_CONCURRENCY = 4
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 
-class Harness(Assertions):
+class Harness(Assertions, Exploring):
     """A Celery app under test: its messages, its workers and its clock.
 
     Get one from the ``harness`` fixture, or from :meth:`open` where fixtures do not reach (``@given``, unittest,
@@ -50,13 +54,14 @@ class Harness(Assertions):
         self._closed = False
         self._default_workers = True
         self.strict_leftovers = False
+        self._forgiven = False
 
     @classmethod
-    def open(  # noqa: PLR0913 - the words of the marker, and three more
+    def open(  # noqa: PLR0913 - the words of the marker, and four more
         cls, app: Any, mode: str = modes.DEFAULT, *, start: datetime | str | None = None, seed: int = 0,
         config: Mapping[str, Any] | None = None, workers: int = 1, pool: str | None = None,
         visibility_timeout: float | None = None, strict_leftovers: bool = False, clock: str | None = None,
-        redis_url: str | GivenURL | None = None,
+        redis_url: str | GivenURL | None = None, fresh_workers: bool = False,
     ) -> Harness:  # fmt: skip
         """Borrow an app and stop the clock; close the harness to give both back.
 
@@ -76,6 +81,7 @@ class Harness(Assertions):
             redis_url: A Redis that runs already, for the modes that need one; a server is started if not given.
             clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.  With
                 ``redis+process`` also ``real``: no virtual time, although libfaketime is installed.
+            fresh_workers: Whether worker processes are started anew, also where those of another test could go on.
 
         Raises:
             ConfigurationError: ``mode``, ``app``, ``start`` or ``workers`` cannot be used.
@@ -83,11 +89,18 @@ class Harness(Assertions):
         """
         modes.check(mode, origin="Harness.open(mode=…)")
         check_types(config, seed)
-        stage = Stage(mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout, pool=pool)
+        stage = Stage(
+            mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout, pool=pool,
+            fresh_workers=fresh_workers,
+        )  # fmt: skip
         stage.check()
         app = load_app(app) if isinstance(app, str) else checked_app(app, origin="Harness.open(app=…)")
         with ExitStack() as stack:
             harness = cls(app, mode, stack=stack)
+            harness._given = {  # what a twin is opened with
+                "config": config, "workers": workers, "pool": pool, "visibility_timeout": visibility_timeout,
+                "clock": clock, "redis_url": redis_url,
+            }  # fmt: skip
             harness._build(stage, moment(start), seed=seed, clock=clock)
             harness._employ(workers)
             harness.strict_leftovers = strict_leftovers
@@ -100,6 +113,9 @@ class Harness(Assertions):
         self.seed = seed
         self.timeline: Timeline = self._world.timeline
         self.clock = Clock(self._world.time, self._run_until)
+        self.faults = Faults(self, self._world.script, check_forks=self._world.ferry_or_refuse)
+        self.broker = Broker(self, self._open)
+        self._stack.callback(end_interruptions, self._world)
         super().__init__(self._world.timeline, world=Driven(self), registry=Registry(self.app))
 
     def _employ(self, workers: object) -> None:
@@ -122,16 +138,22 @@ class Harness(Assertions):
         """Already open."""
         return self
 
-    def __exit__(self, exc_type: object, *exc_info: object) -> None:
+    def __exit__(self, exc_type: object, error: BaseException | None, traceback: object) -> None:
         """Close; leftovers are only complained about where nothing else went wrong."""
-        if exc_type is not None:
-            self.strict_leftovers = False
+        if error is not None:
+            self.forgive()
+            attach_harness(error, self)
         self.close()
+
+    def forgive(self) -> None:
+        """The test has failed: what it leaves behind, or has not come to, is not worth a second error."""
+        self._forgiven = True
 
     def close(self) -> None:
         """Give the app, Celery's globals and the clock back exactly as they were; closing twice is fine.
 
         Raises:
+            FaultNeverStruck: No run has come to a fault that the test asked for.
             LeftoverWork: With ``strict_leftovers``, where messages, deliveries or timers are still pending.
         """
         if self._closed:
@@ -139,9 +161,11 @@ class Harness(Assertions):
         self._closed = True
         self._never_closed.remove(self)
         with self._stack:  # also where the broker cannot be asked any more
-            leftovers = self._leftovers() if self.strict_leftovers else []
+            leftovers = self._leftovers() if self.strict_leftovers and not self._forgiven else []
         if leftovers:
             raise LeftoverWork("the test ended with work still pending:\n" + "\n".join(leftovers))
+        if not self._forgiven:
+            check_struck(self._world.script)
 
     def _leftovers(self) -> list[str]:
         broker = self._world.broker

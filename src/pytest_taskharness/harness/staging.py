@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock.virtual import VirtualTime
 from ..errors import ConfigurationError, FidelityError
+from ..faults import Script
 from ..servers.given import GivenURL
 from ..timeline import Run, Timeline
 from ..worker.report import Report
@@ -47,10 +48,14 @@ class World(Protocol):
     nodes: Any
     broker: Any
     time: Any
+    script: Script
 
     @property
     def timeline(self) -> Timeline:
         """What happened."""
+
+    def ferry_or_refuse(self) -> object:
+        """Refuse where a body cannot run in a forked child."""
 
     def logs(self) -> dict[str, str]:
         """The end of the log of each worker that has one of its own."""
@@ -93,6 +98,7 @@ class Stage:
         redis: A Redis that runs already; one is started where a mode needs it and none is given.
         visibility_timeout: Seconds after which Redis' clients take an unacknowledged delivery for lost.
         pool: The kind of pool of a real worker process.
+        fresh_workers: Whether no worker process of an earlier test goes on.
     """
 
     mode: str
@@ -100,6 +106,7 @@ class Stage:
     redis: GivenURL | None = None
     visibility_timeout: float | None = None
     pool: str | None = None
+    fresh_workers: bool = False
 
     @property
     def is_real(self) -> bool:
@@ -164,10 +171,9 @@ class Stage:
         from ..process.rig import process_world
         from ..servers.redis import the_redis
 
-        # No worker goes on from one test to the next before its isolation has been attacked: reuse=False.
         with process_world(
             app, the_redis(self.redis), config=self.config, visibility_timeout=self.visibility_timeout,
-            pool=self.pool, start=start, seed=seed, clock=clock, reuse=False,
+            pool=self.pool, start=start, seed=seed, clock=clock, reuse=not self.fresh_workers,
         ) as world:  # fmt: skip
             yield world
 

@@ -6,16 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..broker.redis_broker import RedisBroker
+from ..broker.redis_broker import UNACKED_INDEX_KEY, RedisBroker
 
 __all__ = ["Census", "count"]
 
-#: Where kombu puts what no queue is bound for, and where it remembers when a delivery was made.
+#: Where kombu puts what no queue is bound for.
 UNDELIVERABLE = "ae.undeliver"
-UNACKED_INDEX_KEY = "unacked_index"
-#: kombu's defaults for the lists of a queue.
-PRIORITY_STEPS = (0, 3, 6, 9)
-SEPARATOR = "\x06\x16"
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Census:
 def count(broker: RedisBroker, queues: Iterable[str]) -> Census:
     """Look at these queues, in one round trip."""
     names = list(dict.fromkeys(queues))
-    keys = [broker.lists.get(name) or _lists(broker, name) for name in names]
+    keys = [broker.list_names(name) for name in names]
     index = broker.options.get("unacked_index_key", UNACKED_INDEX_KEY)
     with broker.client.pipeline() as pipe:
         for key in (key for lists in keys for key in lists):
@@ -55,12 +51,6 @@ def count(broker: RedisBroker, queues: Iterable[str]) -> Census:
     found = iter(lengths)
     waiting = {name: sum(next(found) for _ in lists) for name, lists in zip(names, keys, strict=True)}
     return Census({**waiting, UNDELIVERABLE: undeliverable}, {_text(tag): score for tag, score in unacked})
-
-
-def _lists(broker: RedisBroker, queue: str) -> list[str]:
-    """The Redis lists of a queue that only workers know, as kombu names them: one for each priority."""
-    steps, separator = broker.options.get("priority_steps", PRIORITY_STEPS), broker.options.get("sep", SEPARATOR)
-    return [f"{queue}{separator}{step}" if step else queue for step in steps]
 
 
 def _text(tag: Any) -> str:

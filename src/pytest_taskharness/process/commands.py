@@ -18,11 +18,14 @@ from kombu.message import Message
 
 from ..worker.perform import _NoChannel
 from .moving import reload_clock
+from .parting import end_processes, is_as_it_was, start_processes
 from .scribe import Scribe
 
 __all__ = ["COMMANDS", "Commands", "command", "hand_over", "stop_asking"]
 
 COMMANDS = "commands"
+#: How the queues of remote control end.
+PIDBOX = ".celery.pidbox"
 
 
 def command(directory: Path, *words: str) -> None:
@@ -56,6 +59,8 @@ class Commands:
         self._count_anew = count_anew
         #: What it consumes from the start.
         self._queues: set[str] = set()
+        #: The names of the commands of remote control that it has obeyed, whoever has sent them.
+        self.obeyed: set[str] = set()
         self._perform_message = perform
         self._pipe = os.open(scribe.directory / COMMANDS, os.O_RDWR | os.O_NONBLOCK)
         self._half = b""
@@ -86,13 +91,28 @@ class Commands:
         consumer.timer.release()
         self._mark(consumer, token)
 
+    def _part(self, consumer: Any, rest: str) -> None:
+        """A test is over: what its bodies have done to their processes ends with these."""
+        is_fit = is_as_it_was(consumer, obeyed=self.obeyed)
+        if is_fit:
+            for queue in set(consumer.task_consumer.channel.active_queues).difference(self._queues):
+                consumer.cancel_task_queue(queue)
+            self._forget_queues(consumer)
+            state.reset_state()
+            end_processes(consumer.pool)
+        self._scribe.note("parted", is_fit=is_fit, queues=sorted(self._queues))
+        if is_fit:  # nobody has to wait for that
+            start_processes(consumer.pool)
+
+    def _forget_queues(self, consumer: Any) -> None:
+        """Those that are not of the start are bound anew where they are used again: the test process unbinds them."""
+        channel = consumer.task_consumer.channel
+        for queue in set(channel.state.queue_index).difference(self._queues):
+            if not queue.endswith(PIDBOX):
+                channel.state.queue_bindings_delete(queue)
+
     def _renew(self, consumer: Any, token: str) -> None:
-        """A new test: forget what the last one has left, which is no message and no task."""
-        if self._scribe.spec.reloads_clock:
-            reload_clock()
-        for queue in set(consumer.task_consumer.channel.active_queues).difference(self._queues):
-            consumer.cancel_task_queue(queue)
-        state.reset_state()
+        """A new test begins, perhaps at another time."""
         consumer.reset_rate_limits()
         self._count_anew()
         self._scribe.note("polls", queues=sorted(consumer.task_consumer.channel.active_queues))

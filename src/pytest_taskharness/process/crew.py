@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 from .node import WorkerProcess
 
@@ -21,6 +24,8 @@ __all__ = ["Crew", "dismiss_all", "engage", "leave"]
 ROOM = 2
 
 Command = tuple[str, ...]
+#: Where nobody edits files between two tests.
+_INSTALLED = (sys.prefix, sys.base_prefix)
 
 
 @dataclass
@@ -32,12 +37,16 @@ class Crew:
         waiting: Those of an earlier test that nobody has asked for yet, by their command line.
         working: The others.
         clean: Deletes what they have on the server, when they are gone.
+        is_served: Whether their server lives.
     """
 
     prefix: str | None = None
     waiting: dict[Command, WorkerProcess] = field(default_factory=dict)
     working: dict[Command, WorkerProcess] = field(default_factory=dict)
     clean: Callable[[], object] = lambda: None
+    is_served: Callable[[], bool] = lambda: True
+    #: When each file of the user's was changed last, as far as it was imported when they were engaged.
+    files: dict[str, int] = field(default_factory=lambda: _changes(_imported_files()))
 
     def take(self, command: Command) -> WorkerProcess | None:
         """A worker with this command line, None where there is none that lives."""
@@ -71,7 +80,29 @@ _owner = os.getpid()
 
 def engage(key: bytes | None) -> Crew:
     """The crew that waits under this key, or a new one."""
-    return _waiting.pop(key) if key is not None and key in _waiting else Crew()
+    for waits in [waits for waits, crew in _waiting.items() if not crew.is_served()]:
+        _waiting.pop(waits).close()
+    crew = _waiting.pop(key, None) if key is not None else None
+    if crew is not None and crew.files != _changes(crew.files):
+        crew.close()
+        crew = None
+    return crew or Crew()
+
+
+def _imported_files() -> Iterator[str]:
+    """Of modules that are no part of Python, and of no installed package."""
+    for module in list(sys.modules.values()):
+        file = vars(module).get("__file__") if type(module) is ModuleType else None
+        if isinstance(file, str) and not file.startswith(_INSTALLED):
+            yield file
+
+
+def _changes(files: Iterable[str]) -> dict[str, int]:
+    changes = {}
+    for file in files:
+        with suppress(OSError):
+            changes[file] = Path(file).stat().st_mtime_ns
+    return changes
 
 
 def leave(key: bytes, crew: Crew) -> None:

@@ -16,9 +16,13 @@ from pathlib import Path
 
 from ..clock.real import EPOCH
 
-__all__ = ["CLOCK", "environment", "find_library", "microseconds", "whole_microseconds", "write_instant"]
+__all__ = [
+    "CLOCK", "environment", "find_library", "first_instant", "microseconds", "whole_microseconds", "write_instant",
+    "write_start",
+]  # fmt: skip
 
 CLOCK = "clock"
+START = "start"
 LIBRARY = "libfaketime.so.1"
 #: Where the wheel of the extra ``faketime`` and where Debian's package ``faketime`` have it.
 IN_WHEEL = Path("vendor/libfaketime/src") / LIBRARY
@@ -66,6 +70,17 @@ def microseconds(moment: datetime) -> int:
 def whole_microseconds(seconds: float) -> int:
     """A delay that is surely over after so many of them, and that is one."""
     return max(1, ceil(seconds * 1e6))
+
+
+def write_start(directory: Path, moment: datetime) -> None:
+    """A test begins at this moment, for the worker of this directory."""
+    write_instant(directory, moment)
+    (directory / START).write_text(str(microseconds(moment)))
+
+
+def first_instant(directory: Path) -> int:
+    """When the test has begun, in microseconds since the epoch."""
+    return int((directory / START).read_text())
 
 
 def write_instant(directory: Path, moment: datetime) -> None:

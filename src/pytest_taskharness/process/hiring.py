@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, hide_frames
 from .crew import Crew
-from .faketime import environment, microseconds, write_instant
+from .faketime import environment, microseconds, write_start
 from .node import WorkerProcess
 from .spec import ModuleSource, WorkerSpec
 from .whereabouts import app_source, is_local, task_sources
@@ -47,6 +47,8 @@ class Hiring:
         time: The clock.
         settings: What Celery is to be told.
         crew: The workers that are there already, and those that will be left for others.
+        key: What these have in common with others that could stand in for them; None: nobody can.
+        make_key: Makes it anew.
     """
 
     app: Any
@@ -56,11 +58,14 @@ class Hiring:
     time: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     crew: Crew = field(default_factory=Crew)
+    key: bytes | None = None
+    make_key: Callable[[], bytes | None] = lambda: None
 
     @property
     def leaves_workers(self) -> bool:
         """Whether they may go on for others: those that count what they do would tell of it."""
-        return not any(each.startswith(COUNTING) for command in self.crew.working for each in command)
+        counting = any(each.startswith(COUNTING) for command in self.crew.working for each in command)
+        return self.key is not None and not counting
 
     def __post_init__(self) -> None:
         self.source = app_source(self.app)
@@ -73,6 +78,9 @@ class Hiring:
     ) -> WorkerProcess:  # fmt: skip
         """One worker, ready or not; ``pool`` and ``arguments`` are its own."""
         pool, more = checked_pool(pool or self.pool), checked_arguments(arguments)
+        if self.make_key() != self.key:  # the test has changed its environment, or imported more, since it began
+            self.key = None
+            self.crew.send_others_home()
         command = [
             "-n", f"{name}@taskharness", "-l", "INFO", f"--pool={pool}", f"--concurrency={concurrency}",
             "--without-gossip", "--without-mingle", "--without-heartbeat",
@@ -83,7 +91,7 @@ class Hiring:
             node = self._started(name, command, everything=queues is None, concurrency=concurrency, pool=pool)
             self.crew.working[tuple(command)] = node
         elif self.library is not None:
-            write_instant(node.directory, self.time.now)
+            write_start(node.directory, self.time.now)
         return node
 
     def _started(
@@ -102,14 +110,17 @@ class Hiring:
     def _prepare_clock(self, directory: Path, *, threads: bool) -> Mapping[str, str]:
         if self.library is None:
             return {}
-        write_instant(directory, self.time.now)
+        write_start(directory, self.time.now)
         return environment(self.library, directory, threads=threads)
 
     # -- from test to test
 
-    def key(self, config: Mapping[str, Any], *more: Any) -> bytes | None:
-        """What a worker has to have in common with another one to stand in for it; None: nobody can stand in."""
-        if any({**self.carried, **config}.get(name) for name in COUNTED):
+    def key_with(self, config: Mapping[str, Any], *more: Any) -> bytes | None:
+        """What a worker has to have in common with another one to stand in for it; None: nobody can stand in.
+
+        Only pool processes can be replaced: in other pools, bodies change the worker itself.
+        """
+        if self.pool != POOLS[0] or any({**self.carried, **config}.get(name) for name in COUNTED):
             return None
         modules = [_version(source) for source in (self.source[0], *task_sources(self.app))]
         tasks = sorted(name for name, task in self.app.tasks.items() if not is_local(task))

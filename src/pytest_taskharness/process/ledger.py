@@ -147,6 +147,10 @@ class Ledger:
         self._coming[task_id] += 1
         self.counts["published"] += 1
 
+    def taken_out(self, task_id: str) -> None:
+        """The test has taken a message out of its queue."""
+        self._coming[task_id] -= 1
+
     def take(self, record: Record) -> None:
         """Count one record of a journal."""
         name = record.get("kind") or record["note"]

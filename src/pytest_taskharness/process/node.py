@@ -26,7 +26,7 @@ __all__ = ["WorkerProcess"]
 __tracebackhide__ = hide_frames
 
 #: How long a worker may take until it is ready, and to stop when it is asked to, in real seconds.
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 #: The program, where the package may have been found by a path that only the test process knows.
 PROGRAM = (
@@ -51,6 +51,7 @@ class WorkerProcess:
         expected_to_end: The test has asked for its end.
         marked: The last mark that it has answered.
         has_room: Whether it would take one more message.
+        is_fit: Whether it may go on for another test; None: it has not been asked.
     """
 
     def __init__(
@@ -73,6 +74,9 @@ class WorkerProcess:
         self.failure: dict[str, Any] | None = None
         self.marked = self.asked_to_mark = 0
         self.has_room = True
+        self.is_fit: bool | None = None
+        #: What it consumes from the start; known when it is fit.
+        self.initial: list[str] = []
         self._obeys = False
         self._asked = self._obeyed = 0
         self._polled: list[str] = []
@@ -90,8 +94,10 @@ class WorkerProcess:
         )  # fmt: skip
 
     def renew(self) -> None:
-        """It goes on for another test."""
+        """It goes on for another test, which is not to see what it has told in this one."""
         self.journal.rewind()
+        os.truncate(self.process.log, 0)
+        self.is_fit = None
         self.marked = self.asked_to_mark = self._asked = self._obeyed = 0
         self._told, self._wanted, self._unwanted = set(), set(), set()
 
@@ -123,6 +129,8 @@ class WorkerProcess:
             self.marked, self.has_room = max(self.marked, about["token"]), about["has_room"]
         elif note == "obeyed":
             self._obeyed += 1
+        elif note == "parted":
+            self.is_fit, self.initial = about["is_fit"], about["queues"]
         elif note == "leaving":
             self.is_leaving = True
 
@@ -158,7 +166,13 @@ class WorkerProcess:
             queue = str(arguments.get("queue"))
             self._told.add(queue)
             # Before Celery 5.4 it obeys a moment after it has said so.
-            (self._wanted.add if command == "add_consumer" else self._unwanted.add)(queue)
+            self._expect(queue, consumed=command == "add_consumer")
+
+    def _expect(self, queue: str, *, consumed: bool) -> None:
+        """The last word counts: what was taken away and given back is not to be waited for to go."""
+        wished, opposite = (self._wanted, self._unwanted) if consumed else (self._unwanted, self._wanted)
+        wished.add(queue)
+        opposite.discard(queue)
 
     def tell(self, *words: str) -> None:
         """Ask something of its event loop."""

@@ -137,7 +137,7 @@ class Quiescence:
 
     def has_nothing_left(self) -> bool:
         """Whether nothing at all is left to do, now or later; does not wait for what is."""
-        limit = Limit("the end of the test", 1.0, error=lambda limit: TimeoutError(limit.verb))
+        limit = Limit("the end of the test", 10.0, error=lambda limit: TimeoutError(limit.verb))
         self._world.hear()
         while not (self._world.ledger.deliveries() or self.is_changing):
             if self._is_calm(limit):
@@ -157,6 +157,12 @@ class Quiescence:
     def is_changing(self) -> bool:
         """Whether a worker has yet to do what it was told."""
         return any(node.is_about_to_change for node in self._workers())
+
+    @property
+    def has_to_obey(self) -> bool:
+        """The same, of those whose event loop is not the one that runs a body now."""
+        deaf = {each.worker for each in self._world.ledger.deliveries() if each.runs_where_it_was_received}
+        return any(node.is_about_to_change for node in self._workers() if node.name not in deaf)
 
     def go_round(self, limit: Limit, *, word: str = "mark") -> None:
         """Let each worker's event loop go round once, and obey on its way."""

@@ -16,6 +16,7 @@ from ..clock.sleep import Sleeper, sleep_virtually
 from ..clock.virtual import VirtualTime
 from ..errors import FidelityError, ServerError, hide_frames
 from ..recorder import Recorder
+from ..servers.guarded import GuardedProcess
 from ..servers.redis import RedisServer
 from ..timeline import Timeline
 from ..worker.redis_supply import options_for, redis_supply
@@ -68,12 +69,15 @@ def process_world(
         raise FidelityError(needs_faketime(f"start={start.isoformat()}"))
     hiring = Hiring(app, pool=checked_pool(pool), arguments=checked_arguments(arguments), library=library)
     options = options_for(app, config, visibility_timeout)
-    key = hiring.key(config, server.url, options) if reuse else None
+    is_ours = server.process is not None
+    if reuse and is_ours:
+        hiring.make_key = partial(hiring.key_with, config, server.url, options)
+        hiring.key = hiring.make_key()
     with ExitStack() as stack:
         time = hiring.time = _clock(stack, start, library=library, freezer=clock)
         recorder = Recorder(Timeline(time.now), time)
         supply = redis_supply(app, options, time=time, url=server.url, server=server)
-        hiring.crew = engage(key)
+        hiring.crew = engage(hiring.key)
         broker, settings = _shared(supply, hiring.crew, config)
         hiring.settings = {**hiring.carried, **settings}
         stack.callback(broker.close)
@@ -90,7 +94,7 @@ def process_world(
             sleeper = Sleeper(time.monotonic, cast("VirtualWaits", world.waits).sleep, world.lives_here)
             stack.enter_context(sleep_virtually(sleeper))
         recorder.before_effect = hiring.crew.send_others_home
-        stack.callback(_part, world, hiring, key)
+        stack.callback(_part, world, hiring, server.process)
         yield world
 
 
@@ -124,17 +128,25 @@ def _shared(supply: Supply, crew: Crew, config: Mapping[str, Any]) -> tuple[Redi
     return broker, {**settings, "broker_transport_options": broker.options}
 
 
-def _part(world: ProcessWorld, hiring: Hiring, key: bytes | None) -> None:
+def _part(world: ProcessWorld, hiring: Hiring, server: GuardedProcess | None) -> None:
     """The test is over: its workers go on for another one, or end."""
+    with ExitStack() as stack:  # whoever presses Ctrl-C meanwhile has them ended too
+        stack.callback(hiring.crew.close)
+        stack.callback(world.close)
+        hiring.crew.send_others_home()
+        if hiring.leaves_workers and world.is_over_for_certain():
+            _leave(world, hiring, server)
+            stack.pop_all()
+
+
+def _leave(world: ProcessWorld, hiring: Hiring, server: GuardedProcess | None) -> None:
     broker, crew = world.broker, hiring.crew
-    crew.send_others_home()
-    if key is not None and hiring.leaves_workers and world.is_over_for_certain():
-        crew.clean = partial(_clean_up, broker)
-        broker.clean = lambda: clean_between_tests(broker)  # type: ignore[method-assign]
-        leave(key, crew)
-        return
-    world.close()
-    crew.close()
+    kept = {queue for node in world.nodes for queue in node.initial}
+    crew.clean = partial(_clean_up, broker)
+    crew.is_served = lambda: server is not None and server.poll() is None
+    broker.clean = lambda: clean_between_tests(broker, kept)  # type: ignore[method-assign]
+    assert hiring.key is not None
+    leave(hiring.key, crew)
 
 
 class _AtOnce(dict[Any, Any]):

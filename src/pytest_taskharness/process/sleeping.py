@@ -17,6 +17,7 @@ from typing import Any
 from ..clock import places
 from ..clock.real import Real
 from ..clock.sleep import Sleeper, sleep_virtually
+from .faketime import first_instant
 from .scribe import Scribe, the_scribe
 
 __all__ = ["Bed", "Bodies", "bodies", "sleep_by_the_clock", "tell_of_waits"]
@@ -63,9 +64,22 @@ class _Beds(threading.local):
     bed: Bed | None = None
 
 
+class _Beginnings:
+    """When the test has begun: a pool process runs bodies of one test only, and is forked before it."""
+
+    def __init__(self) -> None:
+        self._known = (0, 0)
+
+    def since(self) -> float:
+        """Seconds since then: what monotonic clocks say."""
+        if self._known[0] != os.getpid():
+            self._known = (os.getpid(), first_instant(the_scribe().directory) * 1000)
+        return (time.time_ns() - self._known[1]) / 1e9
+
+
 def sleep_by_the_clock() -> None:
     """``time.sleep`` and its like in bodies, from now on and for good."""
-    beds, began = _Beds(), time.time_ns()
+    beds, began = _Beds(), _Beginnings()
 
     def sleep(seconds: float) -> None:
         if bodies.told is None or bodies.wait is not None:  # Celery itself sleeps between two looks for a result
@@ -73,9 +87,7 @@ def sleep_by_the_clock() -> None:
         elif seconds > 0:
             _sleep(beds, bodies.told, seconds)
 
-    sleeper = Sleeper(
-        now=lambda: (time.time_ns() - began) / 1e9, sleep=sleep, applies=lambda: bodies.told is not None
-    )  # fmt: skip
+    sleeper = Sleeper(began.since, sleep=sleep, applies=lambda: bodies.told is not None)
     # These wait for sockets, and give up by the clock.
     places._REAL_WAITERS |= {"amqp", "billiard", "kombu", "redis"}
     sleep_virtually(sleeper).__enter__()

@@ -10,7 +10,13 @@ from ..recorder import Recorder
 from ..timeline import Event
 from .whereabouts import is_local
 
-__all__ = ["Teller"]
+__all__ = ["LEAVES_NO_TRACE", "Teller"]
+
+#: Commands of remote control that leave a worker as it was.
+LEAVES_NO_TRACE = frozenset({
+    "active", "active_queues", "clock", "conf", "hello", "memdump", "objgraph", "ping", "query_task", "registered",
+    "report", "reserved", "revoke", "revoke_by_stamped_headers", "scheduled", "stats",
+})  # fmt: skip
 
 #: What a worker says of a task that exists in the test process alone.
 LOCAL = "; it is defined inside a function, and a worker process has only what it can import"

@@ -24,10 +24,12 @@ from .deliveries import error_in, state_after
 from .scribe import Scribe, the_scribe
 from .sleeping import bodies
 
-__all__ = ["count_anew", "listen", "watch_pool"]
+__all__ = ["count_anew", "listen", "unanswered", "watch_pool"]
 
-#: In real seconds.
-MOMENT = 1.0
+#: In real seconds, on a busy machine.
+MOMENT = 5.0
+#: The ids of the tasks whose end the main process has told itself, with all that the user's code has to say to that.
+unanswered: list[str] = []
 
 
 def watch_pool() -> None:
@@ -97,6 +99,7 @@ class _Handover:
         """There will be no answer: its process has died, or was killed."""
 
         def failed(info: Any, *args: Any, **kwargs: Any) -> Any:
+            unanswered.append(self.id)
             error = error_in(info)
             if not isinstance(error, Terminated):  # that one is a matter of revoking
                 self._ended(self._as_lost(error))

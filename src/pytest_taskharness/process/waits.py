@@ -23,6 +23,8 @@ __tracebackhide__ = hide_frames
 
 #: How long ``result.get()`` waits without a timeout of its own, in real seconds.
 PATIENCE = 300.0
+#: How long a worker that has nothing else to do may take to answer, in real seconds.
+ANSWER_SECONDS = 30.0
 
 
 class Waits:
@@ -65,7 +67,7 @@ class Waits:
         limit = Limit("result.get()", PATIENCE, error=lambda limit: explain.out_of_time(self._world, limit))
         self._world.hear()
         while any(delivery.id == task_id for delivery in self._world.busy()):
-            self._world.quiescence.hear(limit)
+            self._world.quiescence.approach(limit)
 
     def _limit(self, timeout: float | None) -> Limit:
         if timeout is None:
@@ -95,8 +97,14 @@ class Waits:
         self._world.await_due(due, limit, refuse=timeout is None)
 
     def wait_for_event(self, timeout: float | None) -> bool:
-        """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps; False where the time is up."""
-        return self._world.hear(Real.monotonic() + (PATIENCE if timeout is None else timeout))
+        """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps; False where the time is up.
+
+        It is not up as long as a worker has yet to read what it was asked: on a busy machine that may take a while.
+        """
+        seconds = PATIENCE if timeout is None else timeout
+        if self._world.quiescence.has_to_obey:
+            seconds = max(seconds, ANSWER_SECONDS)
+        return self._world.hear(Real.monotonic() + seconds)
 
     def looked_at_pending(self, task_id: str) -> None:
         """Somebody has read a state that is not final: take in what has happened meanwhile."""

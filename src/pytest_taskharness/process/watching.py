@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from celery.worker.pidbox import Pidbox
 from kombu import pidbox
 from kombu.transport import redis, virtual
 
+from ..faults import Script
 from ..worker.consumer import WatchedChannel
 from .commands import Commands, stop_asking
 from .deliveries import identity_of, shown_arguments, unregistered
@@ -39,11 +41,12 @@ def watch_consumer(scribe: Scribe) -> None:
     _around(redis.Channel, "_do_restore_message", restores.restore_message)
     _around(redis.Channel, "_brpop_start", polls.brpop_start)
     _around(Consumer, "_schedule_bucket_request", partial(_schedule, scribe))
+    _around(Consumer, "call_soon", _InOrder().call_soon)
     _around(Consumer, "add_task_queue", polls.change_queues)
     _around(Consumer, "cancel_task_queue", polls.change_queues)
     _around(Consumer, "register_with_event_loop", commands.register)
     _around(pidbox.Node, "reply", partial(_reply, scribe))
-    _around(Pidbox, "on_message", partial(_obey, scribe))
+    _around(Pidbox, "on_message", partial(_obey, scribe, commands.obeyed))
     signals.task_received.connect(partial(_received, scribe), weak=False)
     signals.task_revoked.connect(partial(_revoked, scribe), weak=False)
     signals.worker_ready.connect(partial(_ready, scribe), weak=False)
@@ -63,6 +66,9 @@ def _around(cls: type, name: str, wrapper: Callable[..., Any]) -> None:
 
 class _Witness:
     """What a watched channel tells of one delivery, it tells us; a stepped worker's world hears of it too."""
+
+    #: Nothing goes wrong by script in a process of its own.
+    script = Script()
 
     def __init__(self, scribe: Scribe, tag: str) -> None:
         self.record = partial(scribe.record, tag=tag)
@@ -198,6 +204,23 @@ def _schedule(scribe: Scribe, original: Any, consumer: Any, bucket: Any) -> Any:
     return scheduled
 
 
+class _InOrder:
+    """What is put off until the event loop goes round again: kombu keeps it in a set, which has no order.
+
+    Of two commands of remote control that a busy worker reads at once, the second could be obeyed first.
+    """
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], Any]] = deque()
+
+    def call_soon(self, original: Any, consumer: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+        self._calls.append(partial(function, *args, **kwargs))
+        return original(consumer, self._call_next)
+
+    def _call_next(self) -> Any:
+        return self._calls.popleft()()
+
+
 class _Polls:
     """Which queues the worker asks the server for: a request is out for a second before another one can be made."""
 
@@ -222,10 +245,11 @@ class _Polls:
         self._scribe.note("polls", queues=sorted(channel.active_queues))
 
 
-def _obey(scribe: Scribe, original: Any, box: Any, *args: Any, **kwargs: Any) -> Any:
+def _obey(scribe: Scribe, obeyed: set[str], original: Any, box: Any, body: Any, *args: Any, **kwargs: Any) -> Any:
     """Remote control: a command, for this worker or for another."""
+    obeyed.add(str(body.get("method")) if isinstance(body, dict) else "")
     try:
-        return original(box, *args, **kwargs)
+        return original(box, body, *args, **kwargs)
     finally:
         scribe.note("obeyed")
 

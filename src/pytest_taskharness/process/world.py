@@ -10,6 +10,7 @@ from typing import Any, cast
 from ..broker.redis_broker import RedisBroker
 from ..clock.real import Real
 from ..errors import FidelityError, WorkerDied, hide_frames
+from ..faults import Script
 from ..recorder import Recorder
 from ..servers.guarded import GuardedProcess
 from ..timeline import Event, Run, Timeline
@@ -22,7 +23,7 @@ from .listening import Ear
 from .moments import Moments
 from .node import WorkerProcess
 from .quiescence import Due, Limit, Quiescence
-from .telling import Teller
+from .telling import LEAVES_NO_TRACE, Teller
 from .waits import Waits
 from .weaving import Weaver
 
@@ -32,12 +33,8 @@ __tracebackhide__ = hide_frames
 
 #: How long a verb waits for what happens in real time, in seconds, unless it is told otherwise.
 PATIENCE = 30.0
-
-#: Commands of remote control that leave a worker as it was.
-LEAVES_NO_TRACE = frozenset({
-    "active", "active_queues", "clock", "conf", "hello", "memdump", "objgraph", "ping", "query_task", "registered",
-    "report", "reserved", "revoke", "revoke_by_stamped_headers", "scheduled", "stats",
-})  # fmt: skip
+#: How long workers may take to get ready for another test, in real seconds; later they are not asked any more.
+PARTING_SECONDS = 10.0
 
 #: Makes the process of a worker: its name, its queues (None: all of them), and more.
 Hire = Callable[..., WorkerProcess]
@@ -53,6 +50,8 @@ class ProcessWorld:
     """
 
     eager = False
+    #: Nothing goes wrong by script in a process of its own.
+    script = Script()
     #: For whoever has waited too long.
     way_out = "end what does not end, or give it longer: settle(max_time=…), result.get(timeout=…)"
     #: The bodies that wait inside one another in the test's own thread: none.
@@ -80,6 +79,7 @@ class ProcessWorld:
         recorder.on_published = self._published
         recorder.timeline.before_look = self._hear_before_look
         broker.wait_for_event = self.waits.wait_for_event
+        broker.on_added, broker.on_taken_out = self._added, self.ledger.taken_out
 
     def _make_waits(self) -> Waits:
         return Waits(self)
@@ -93,6 +93,9 @@ class ProcessWorld:
         """The end of each worker's log, by the worker's name."""
         return {node.name: node.process.log_tail() for node in self.nodes}
 
+    def ferry_or_refuse(self) -> None:
+        """Nothing has to be carried: a real worker's pool processes are no children of the test's."""
+
     def close(self) -> None:
         """End all workers."""
         self._hearing = True
@@ -105,11 +108,20 @@ class ProcessWorld:
         if self._is_marked or not self.nodes or not all(node.goes_on for node in self.nodes):
             return False
         try:
-            is_over = self.quiescence.has_nothing_left()
+            is_over = self.quiescence.has_nothing_left() and self._part() and self.quiescence.has_nothing_left()
         except Exception:  # noqa: BLE001 - whatever it is, they are not what they were
             return False
         self._hearing = True
         return is_over
+
+    def _part(self) -> bool:
+        """Have the workers end what bodies may have changed; whether all of them say that nothing else was changed."""
+        limit = self._limit("the end of the test", PARTING_SECONDS)
+        for node in self.nodes:
+            node.tell("part")
+        while any(node.is_fit is None for node in self.nodes):
+            self.quiescence.hear(limit)
+        return all(node.is_fit for node in self.nodes)
 
     def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int, **how: Any) -> WorkerProcess:
         """Start one more worker; it is ready when this returns.
@@ -219,6 +231,11 @@ class ProcessWorld:
             self._weaver.published(event.id, event.detail["retries"])
             self.ledger.published(event.id)
         self.ensure_consumers()
+
+    def _added(self, task_id: str, retries: int) -> None:
+        """The test has put a message into a queue once more."""
+        self._weaver.published(task_id, retries)
+        self.ledger.published(task_id)
 
     def ensure_consumers(self) -> None:
         """Workers that consume every queue consume also those that were created since."""

@@ -11,8 +11,9 @@ __all__ = ["call_site"]
 
 #: Frames of these packages are on the way from the user's line to us.
 _PLUMBING = frozenset({"celery", "kombu", "vine", "pytest_taskharness", "amqp", "billiard", "contextlib"})
-#: Here the user's code ends: what is published above it, Celery publishes by itself (the next link of a chain).
-_BOUNDARY = frozenset({"pytest_taskharness.worker.pool", "pytest_taskharness.process.tracing"})
+#: Here the user's code ends: what is published above it, Celery publishes by itself (the next link of a chain), or
+#: Hypothesis by a rule of ours.
+_BOUNDARY = frozenset({"pytest_taskharness.worker.pool", "pytest_taskharness.process.tracing", "hypothesis.stateful"})
 
 
 def call_site(root: str = "") -> CallSite | None:

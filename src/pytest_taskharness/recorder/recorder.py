@@ -105,6 +105,14 @@ class Recorder:
         self.hide(name, task_id, detail)
         return self.record("publish", task=name, id=task_id, **detail, **extra)
 
+    def hidden(self) -> dict[str, dict[str, Any]]:
+        """What stands for hidden arguments, by task id: for :meth:`hide_as`, in another process."""
+        return self._hidden
+
+    def hide_as(self, hidden: dict[str, dict[str, Any]]) -> None:
+        """Take over what was hidden in a forked child."""
+        self._hidden.update(hidden)
+
     def hide(self, task: str, task_id: str, detail: dict[str, Any]) -> None:
         """Keep what stands for hidden arguments, and put it into the detail of this publish event."""
         before = self._hidden.get(task_id)

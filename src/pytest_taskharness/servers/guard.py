@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 CONTROL, REPORTS, LOG = 0, 1, 2
 
 #: How long what was killed may take to be gone, in seconds.
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 

@@ -27,7 +27,7 @@ GUARD = ("-I", "-S", "-c", PROGRAM)
 #: Loaded into a command, not into its guard.
 PRELOADS = ("LD_PRELOAD", "DYLD_INSERT_LIBRARIES")
 #: How long a guard may take to start a command, and to end one that is told to by SIGKILL, in real seconds.
-PATIENCE = 10.0
+PATIENCE = 30.0
 #: How much of a log's end is looked at, in bytes.
 TAIL = 65536
 

@@ -24,7 +24,7 @@ from .guarded import GuardedProcess
 __all__ = ["KEY_PREFIX", "Binary", "RedisServer", "find_binary", "start_redis", "the_redis"]
 
 #: How long a server may take to accept connections, in real seconds.
-PATIENCE = 15.0
+PATIENCE = 30.0
 #: How often another port is tried, when somebody takes ours between our choice and the server's start.
 PORTS = 5
 #: How much later than its connections a dying server may end, in real seconds.

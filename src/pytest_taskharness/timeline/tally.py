@@ -52,12 +52,17 @@ def _is_lost(events: list[Event]) -> bool:
     kinds = _kinds(events)
     if kinds["finish"] or kinds["revoke"] or kinds["poison"] or not kinds["publish"]:
         return False
-    gone = kinds["ack"] + kinds["expire"] + sum(_is_dropped(event) for event in events)
-    return gone >= kinds["publish"]
+    gone = kinds["ack"] + kinds["expire"] + sum(_is_dropped(event) for event in events) + _by_hand(events, "dropped")
+    return gone >= kinds["publish"] + _by_hand(events, "copies")
 
 
 def _is_dropped(event: Event) -> bool:
     return event.kind == "reject" and not event.detail.get("requeue")
+
+
+def _by_hand(events: list[Event], what: str) -> int:
+    """How many messages the test itself has put into a queue (``copies``), or taken out of one (``dropped``)."""
+    return sum(event.detail.get(what, 0) for event in events if event.kind == "fault")
 
 
 def _is_duplicated(events: list[Event]) -> bool:

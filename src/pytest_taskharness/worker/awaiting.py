@@ -58,6 +58,15 @@ class Awaited(SyncBackendMixin):  # type: ignore[misc]
         """The time of these keys is over; which of them were of a chord that is not complete, by group."""
         raise NotImplementedError
 
+    def image(self) -> Any:
+        """All that is known in this process: for :meth:`restore_image`, in another one."""
+        return self._ready, self.lost_chords, self.expiry.image()
+
+    def restore_image(self, image: Any) -> None:
+        """Know that instead."""
+        self._ready, self.lost_chords, expiry = image
+        self.expiry.restore_image(expiry)
+
     def _expired(self, keys: list[Any]) -> None:
         self._ready.difference_update(keys)
         for group_id, key in self.delete_expired(keys).items():

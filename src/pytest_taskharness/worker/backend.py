@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import celery
 from celery import states
 from celery.backends.base import KeyValueStoreBackend
 from celery.canvas import maybe_signature
@@ -15,6 +16,11 @@ from ..errors import hide_frames
 from .awaiting import Awaited, Waiting
 
 __all__ = ["MemoryBackend"]
+
+#: Since Celery 5.7 a part of a chord counts once, with its first result.  Before, a second delivery that returns
+#: something else counts as another part: the body gets both, and not the part that is still missing.
+COUNTS_IDS = celery.VERSION >= (5, 7)
+INFINITE = float("inf")
 
 __tracebackhide__ = hide_frames
 
@@ -42,6 +48,17 @@ class MemoryBackend(Awaited, KeyValueStoreBackend):  # type: ignore[misc]
     def as_uri(self, include_password: bool = False) -> str:
         """What the worker would print at its start."""
         return "taskharness-memory://"
+
+    # -- as a whole, for a forked child
+
+    def image(self) -> Any:
+        """Everything that is kept here."""
+        return super().image(), (self._values, self._chords, self._sizes, self._added)
+
+    def restore_image(self, image: Any) -> None:
+        """Keep that instead."""
+        known, (self._values, self._chords, self._sizes, self._added) = image
+        super().restore_image(known)
 
     # -- keys and values
 
@@ -111,11 +128,12 @@ class MemoryBackend(Awaited, KeyValueStoreBackend):  # type: ignore[misc]
             return
         self.expiry.sweep()
         parts = self._chords.setdefault(group_id, {})
-        key = request.id if index is None else (index, request.id)
-        parts[key] = (request.id, state, self.encode_result(result, state))
+        encoded = self.encode_result(result, state)
+        member = "" if COUNTS_IDS else str(self.encode(encoded))
+        parts.setdefault((INFINITE if index is None else index, request.id, member), (request.id, state, encoded))
         self._prolong(group_id)
         # Celery tells the size just before it sends the last part: until then, parts only gather.
-        if len(parts) < self._sizes.get(group_id, float("inf")) + self._added[group_id]:
+        if len(parts) < self._sizes.get(group_id, INFINITE) + self._added[group_id]:
             return
         self._sizes.pop(group_id)
         self._added.pop(group_id, 0)
@@ -144,8 +162,8 @@ class MemoryBackend(Awaited, KeyValueStoreBackend):  # type: ignore[misc]
             saved.on_ready()
             with allow_join_result():
                 return list(saved.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True))
-        ordered = sorted(parts.items(), key=lambda item: item[0][0] if isinstance(item[0], tuple) else float("inf"))
-        return [self._unpacked(*part) for _, part in ordered]
+        ordered = sorted(parts, key=lambda key: (key[0], key[2]))
+        return [self._unpacked(*parts[key]) for key in ordered]
 
     def _unpacked(self, task_id: str, state: str, encoded: Any) -> Any:
         value = self.decode(self.encode(encoded))

@@ -8,6 +8,9 @@ from celery.app.trace import build_tracer
 from celery.worker import WorkController
 from celery.worker.consumer import Consumer
 
+from ..faults import Point
+from .body import with_body
+
 if TYPE_CHECKING:
     from .node import Node
 
@@ -45,7 +48,8 @@ class _Strategies(dict):  # type: ignore[type-arg]
         task = app.tasks[name]
         if name not in self.consumer.task_buckets:
             self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
-        task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
+        with with_body(task, self.consumer.node.world):
+            task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
         self[name] = task.start_strategy(app, self.consumer)
         return self[name]
 
@@ -81,6 +85,12 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
         self.task_consumer.on_message = self.create_task_handler()
         self.task_consumer.consume()  # a Broadcast queue gets only what is published after that
         self.on_ready()
+
+    def lose_connection(self) -> None:
+        """What ``start`` of Celery's does where the connection breaks, up to the moment at which it tries again."""
+        self.on_connection_error_after_connected(ConnectionResetError("Connection reset by peer"))
+        self.on_close()
+        self.blueprint.restart(self)
 
     def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
         """The remote control command ``add_consumer``."""
@@ -124,8 +134,15 @@ class WatchedChannel:
 
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
         """Acknowledge, and write it down."""
+        self._reach("before_ack")
         self._channel.basic_ack(delivery_tag, multiple=multiple)
         self._node.record("ack", **self._identity)
+        self._reach("after_ack")
+
+    def _reach(self, window: str) -> None:
+        world, task = self._node.world, self._identity["task"]
+        if world.script.armed and task is not None:
+            world.reach(Point(window, task, self._identity["id"]), node=self._node, death="node")
 
     def basic_reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         """Reject, and write it down."""

@@ -34,6 +34,15 @@ class Expiry:
         self._numbers = count()
         self.expired: dict[Any, datetime] = {}
 
+    def image(self) -> Any:
+        """All that is known: for :meth:`restore_image`, in another process."""
+        return self._due, self._soonest, self.expired
+
+    def restore_image(self, image: Any) -> None:
+        """Know that instead."""
+        self._due, self._soonest, self.expired = image
+        self._numbers = count(len(self._soonest))
+
     def within(self, key: Any, seconds: Any) -> None:
         """A key expires after so many seconds, from now; where that is nothing, never."""
         self.never(key)

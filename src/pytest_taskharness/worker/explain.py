@@ -10,6 +10,7 @@ from ..timeline import Run, short_id
 from ..timeline.table import offset
 
 if TYPE_CHECKING:
+    from .pool import Execution
     from .world import World
 
 __all__ = ["deadlock", "generations", "run_budget", "time_budget"]
@@ -38,10 +39,16 @@ def deadlock(world: World, waiting_for: Iterable[str]) -> str:
 def _blocked(world: World) -> list[str]:
     """The bodies that wait, where some do: the outer end of the knot."""
     return [
-        f"  {execution.task_name} {short_id(execution.task_id)}  STARTED on {execution.node.name}, blocked in "
-        f"result.get() and waiting for {', '.join(map(short_id, execution.waiting_for)) or 'its own body'}"
-        for _, execution in world.stack
+        f"  {body.task_name} {short_id(body.task_id)}  STARTED on {body.node.name}, {_in_body(body)}"
+        for _, body in world.stack
     ]
+
+
+def _in_body(execution: Execution) -> str:
+    if execution.held:
+        return "held in the beginning of its body by hold_in(): call release(), or leave its with block"
+    waiting_for = ", ".join(map(short_id, execution.waiting_for)) or "its own body"
+    return f"blocked in result.get() and waiting for {waiting_for}"
 
 
 def _standing(world: World, task_id: str, queued: dict[str, str]) -> list[str]:
@@ -73,6 +80,8 @@ def _where(world: World, run: Run, queued: dict[str, str]) -> str:
         (run.finished and _expired(world, run), _expired(world, run)),
         (run.finished, ", but the result backend keeps no result of it (ignore_result?)"),
         (any(event.kind == "expire" for event in world.timeline.of(run.id)), ", expired in its queue"),
+        (any(event.detail.get("dropped") for event in world.timeline.of(run.id)), ", dropped from its queue"),
+        (any(event.detail.get("unknown") for event in world.timeline.of(run.id)), ", publishing it raised an error"),
         (bool(run.attempts) and outcome is None, f", died on {run.worker}"),
     ]
     return next((text for holds, text in reasons if holds), _held(world, run))
@@ -91,6 +100,8 @@ def _expires(world: World) -> str:
 
 
 def _held(world: World, run: Run) -> str:
+    if world.broker.is_out:
+        return ", and nobody can reach the broker: end the outage (leave its with block)"
     name = next((event.worker for event in reversed(world.timeline.of(run.id)) if event.kind == "receive"), None)
     nodes = [node for node in world.nodes if node.name == name]
     if any(node.alive and node.paused for node in nodes):
@@ -105,6 +116,10 @@ def _held(world: World, run: Run) -> str:
 def _no_consumer(world: World, queue: str | None) -> list[str]:
     if queue is None:
         return []
+    if world.broker.is_out:
+        return ["    nobody can reach the broker: end the outage (leave its with block)"]
+    if queue in world.broker.on_hold:
+        return [f"    queue {queue!r} is held: call harness.broker.release({queue!r})"]
     workers = [node for node in world.nodes if node.alive]
     consuming = [node for node in workers if queue in node.queues()]
     if not consuming:

@@ -14,10 +14,12 @@ from kombu.serialization import prepare_accept_content
 
 from ..clock.timer import Due, SteppedTimer
 from ..clock.virtual import VirtualTime
+from ..errors import ConfigurationError
 from ..recorder import Recorder
 from ..timeline import Event
+from .company import Alarm, Hold
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
-from .pool import Execution, SteppedPool
+from .pool import Execution, Killed, SteppedPool
 
 if TYPE_CHECKING:
     from .world import World
@@ -41,6 +43,8 @@ class Node:
         self.pid = os.getpid()
         self.paused = False
         self.alive = False
+        #: Its connection to the broker holds.
+        self.is_connected = True
         #: Killed: nobody hears any more of what its bodies do.
         self.dead = False
         #: What remote control said of a queue: to consume it, or not to.
@@ -105,6 +109,7 @@ class Node:
         """A warm shutdown: what is held for later goes back to the broker."""
         if self.alive:
             self._leave()
+            self.world.company.bury(self)
             self.worker.stop()
             self.consumer.blueprint.shutdown(self.consumer)
 
@@ -116,18 +121,61 @@ class Node:
         """Go on."""
         self.paused = False
 
-    def kill(self) -> None:
+    def kill(self, note: str = "killed: its connection is lost", **told: Any) -> None:
         """The node dies: its connection is lost, and the broker redelivers what was not acknowledged."""
         if self.alive:
             self._leave()
-            self.record("fault", note="killed: its connection is lost")
+            self.record("fault", note=note, **told)
             self.timer.clear()
             self.consumer.on_close()
-            self.world.broker.lose(self.consumer.connection)
+            if self.is_connected:
+                self.world.broker.lose(self.consumer.connection)
             self.dead = True
             for execution in self.running:
                 execution.killed = True
+            self.world.company.bury(self)
             self.world.stay_dead()
+
+    def lose_connection(self) -> None:
+        """The broker cannot be reached: Celery forgets what it holds, and waits to connect again."""
+        if self.alive and self.is_connected:
+            self.record("fault", note="its connection is lost")
+            self.is_connected = False
+            self.waiting.clear()
+            self.world.company.forget(self)
+            self.world.broker.lose(self.consumer.connection)
+            self.consumer.lose_connection()
+            for execution in self.running:  # Celery has terminated those that could not be acknowledged any more
+                execution.killed |= bool(self.app.tasks[execution.task_name].acks_late)
+
+    def reconnect(self) -> None:
+        """The broker can be reached again."""
+        if self.alive and not self.is_connected:
+            with self._own_queues():
+                self.consumer.start()
+            self.is_connected = True
+
+    @contextmanager
+    def _own_queues(self) -> Iterator[None]:
+        """-Q is for this worker alone, and not for app.control.purge()."""
+        queues = self.app.amqp.queues
+        consumed = queues._consume_from
+        if self.only:
+            queues.select(self.only)
+        try:
+            yield
+        finally:
+            queues._consume_from = consumed
+
+    def hold_in(self, task: str) -> Hold:
+        """Keep the next body of this task in its beginning.
+
+        Raises:
+            ConfigurationError: The app has no such task.
+        """
+        if task not in self.app.tasks:
+            raise ConfigurationError(f"hold_in(): {self.unregistered(task)}")
+        return self.world.company.hold(self, task)
 
     def _leave(self) -> None:
         self.alive = False
@@ -139,7 +187,12 @@ class Node:
     @property
     def can_work(self) -> bool:
         """Whether this worker would take a message now."""
-        return self.alive and not self.paused and len(self.running) < self.concurrency
+        return self.goes_on and len(self.running) + self.world.company.reserved(self) < self.concurrency
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether anything is to be expected of this worker."""
+        return self.alive and self.is_connected and not self.paused
 
     def queues(self) -> list[str]:
         """The names of the queues that this worker consumes, those that publishing has created included."""
@@ -164,26 +217,25 @@ class Node:
         redelivered = bool((message.delivery_info or {}).get("redelivered"))
         self.record("deliver", queue=queue, redelivered=redelivered, **identity, **self._reprs(message), **detail)
         message.channel = WatchedChannel(message.channel, self, identity)
-        self._handle(message)
-        self._between_messages()
+        self.outlive(self._handle, message)
 
     def dues(self) -> list[Due]:
         """What this worker will do by itself, and when: its next timer, and what it takes back from the dead."""
         timer = self.timer.peek() if self.can_work else None
-        return [*([timer] if timer is not None else []), *self.restore_dues()]
+        limits = self.world.company.dues(self) if self.running else []
+        return [*([timer] if timer is not None else []), *self.restore_dues(), *limits]
 
     def restore_dues(self) -> list[Due]:
         """When this worker next finds a delivery, its own or another's, older than the visibility timeout."""
-        at = self.world.broker.restore_due() if self.alive and not self.paused else None
+        at = self.world.broker.restore_due() if self.goes_on else None
         return [] if at is None else [Due(at, 0, self._restore)]
 
     def fire(self, due: Due) -> None:
         """Do what is due now."""
-        if due.entry == self._restore:
-            self._restore()
+        if due.entry == self._restore or isinstance(due.entry, Alarm):
+            self.outlive(due.entry)
         else:
-            self.timer.pop().entry()
-        self._between_messages()
+            self.outlive(self.timer.pop().entry)
 
     def _restore(self) -> None:
         qos = self.consumer.task_consumer.channel.qos
@@ -196,10 +248,19 @@ class Node:
         for index, (task_id, run) in enumerate(self.waiting):
             if not self.world.is_running(task_id):
                 del self.waiting[index]
-                run()
-                self._between_messages()
+                self.outlive(run)
                 return True
         return False
+
+    def outlive(self, act: Callable[..., object], *args: Any) -> None:
+        """What this worker does ends where it dies; so does a body that has waited for it in the same worker."""
+        try:
+            act(*args)
+            self._between_messages()
+        except Killed:
+            if not self.dead:
+                raise
+            self.world.stay_dead()
 
     def _between_messages(self) -> None:
         """What celery.worker.loops does each time round: acks that were put off (before Celery 5.7), prefetch."""
@@ -219,7 +280,7 @@ class Node:
     def obey(self) -> bool:
         """Handle one remote control command (revoke, rate_limit, …); False where none is there."""
         box = self._pidbox
-        if box is None or box.consumer is None or not self.alive:
+        if box is None or box.consumer is None or not (self.alive and self.is_connected):
             return False
         if not box.consumer.channel.receive_broadcasts():
             return False
@@ -237,7 +298,7 @@ class Node:
                 yield
             finally:
                 _state._set_current_app(current)
-                self.running.pop()
+                self.running.remove(execution)
 
     # -- telling
 

@@ -6,15 +6,21 @@ limit or ``SystemExit`` is the death of the pool child.
 
 from __future__ import annotations
 
+import gc
+import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from celery import _state
+from celery import _state, signals
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
@@ -22,17 +28,20 @@ from celery.result import denied_join_result
 from celery.utils.log import get_logger
 
 from ..errors import TaskHarnessError
+from ..faults import Point
+from .forked import run_forked
 
 if TYPE_CHECKING:
     from .node import Node
+    from .strands import Strand
 
 logger = get_logger("celery.pool")
 
-__all__ = ["Execution", "SteppedPool", "outcome_of"]
+__all__ = ["Execution", "Job", "Killed", "SteppedPool", "outcome_of"]
 
 
-class _Killed(BaseException):
-    """Unwinds a body whose hard time limit has passed: the child is dead."""
+class Killed(BaseException):
+    """Unwinds a body whose process is dead: by the hard time limit, by a fault, or with its worker."""
 
 
 @dataclass
@@ -51,6 +60,20 @@ class Execution:
     killed: bool = False
     #: The tracer has come to the body; it skips that of a message whose task has succeeded before.
     began: bool = False
+    #: The body has returned: what is published now are its callbacks.
+    body_done: bool = False
+    #: How many of them are out.
+    callbacks: int = 0
+    #: Called just before each line of the body, or of the code objects that ``lines`` chooses.
+    on_line: Callable[[CodeType, int], object] | None = None
+    lines: Callable[[CodeType], bool] | None = None
+    #: The pool child has died of a fault, and the main process lives to see it.
+    lost: bool = False
+    #: Called when the body begins and when it has ended.
+    on_begin: Callable[[Execution], object] | None = None
+    on_end: Callable[[], object] | None = None
+    #: It stays in its beginning until somebody releases it.
+    held: bool = False
 
     def deadline(self) -> datetime | None:
         """The next limit that will strike."""
@@ -59,7 +82,8 @@ class Execution:
     def stay_dead(self) -> None:
         """A killed child publishes nothing and stores nothing, whatever its ``except:`` and ``finally:`` say."""
         if self.killed:
-            raise _Killed
+            signals.task_postrun.receivers.clear()  # nobody sends it; put back where the tracer has ended
+            raise Killed
 
     def strike(self, now: datetime) -> None:
         """Raise in the body what is due now."""
@@ -88,27 +112,35 @@ class SteppedPool(BasePool):  # type: ignore[misc]
         """Run one task, now or when the body that it must not run inside of has ended."""
         # Before Celery 5.7 the limits of the configuration are the pool's own.
         limits = (soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout"))
-        job = _Job(self.node, target, args, limits=limits)
+        job = Job(self.node, target, args, limits=limits)
         job.on_accepted, job.on_answer, job.on_error, job.on_timeout = (
             accept_callback, callback, error_callback, timeout_callback,
         )  # fmt: skip
+        if self.node.world.script.armed:
+            self.node.world.reach(Point("received", job.task_name, job.task_id), node=self.node)
         # A copy of what runs (redelivered after the visibility timeout) would never see it end.
         if self.node.world.asleep or self.node.world.is_running(job.task_id):
-            self.node.waiting.append((job.task_id, job.run))
+            self.node.waiting.append((job.task_id, partial(self.node.world.company.start, job)))
         else:
-            job.run()
+            self.node.world.company.start(job)
 
     def terminate_job(self, pid: Any, signal: Any = None) -> None:
-        """``revoke(terminate=True)``: nothing runs while nobody steps, so there is nobody to terminate."""
+        """``revoke(terminate=True)``: nothing runs while nobody steps, but for bodies that are held."""
+        self.node.world.company.terminate(pid, self.node)
 
 
-class _Job:
+class Job:
     """One task that the pool was given; reports what becomes of it as prefork's result handler does."""
 
     on_accepted: Callable[..., object]
     on_answer: Callable[..., object]
     on_error: Callable[..., object]
     on_timeout: Callable[..., object]
+    #: The thread of its own that it runs in, and what is called there: before each line, and when the body begins.
+    strand: Strand | None = None
+    on_line: Callable[[CodeType, int], object] | None = None
+    lines: Callable[[CodeType], bool] | None = None
+    on_begin: Callable[[Execution], object] | None = None
 
     def __init__(self, node: Node, target: Any, args: Any, *, limits: tuple[float | None, float | None]) -> None:
         self.node = node
@@ -116,11 +148,12 @@ class _Job:
         self.args = args
         self.task_id, self.task_name, self.request = args[1], args[0], args[2]
         self.soft, self.hard = limits
+        self.pid = node.pid
 
     def run(self) -> None:
         """Run it to its end."""
         node = self.node
-        self.on_accepted(node.pid, node.monotonic())
+        self.on_accepted(self.pid, node.monotonic())
         # Before Celery 5.7 the early ack is put off until the event loop turns, which prefork's does at once.
         node.consumer.perform_pending_operations()
         self.execution = self._execution()
@@ -129,8 +162,9 @@ class _Job:
         self._record("start", redelivered=redelivered, **node.recorder.reprs(self.task_id, self.request))
         try:
             answer = self._trace()
-        except _Killed:
-            pass  # reported when it was killed, or dead with its worker
+            self._die_unheard()
+        except Killed as death:  # reported when it was killed, or below, or dead with its worker
+            _close_all(death)
         except SystemExit as exit_:
             self._died(WorkerLostError(f"Worker exited prematurely: exitcode {exit_.code or 0}."), "LOST")
         except Exception as error:  # noqa: BLE001 - outside the body: what prefork's child sends to its parent
@@ -139,16 +173,37 @@ class _Job:
             if not node.dead:
                 self._finished(*(outcome_of(answer) if self.execution.began else ("SKIPPED", None)))
                 _safely(self.on_answer, answer)
+        if self.execution.lost:
+            self._died(WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL)."), "LOST")
 
     def _trace(self) -> Any:
         """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
         node = self.node
+        receivers = signals.task_postrun.receivers
+        listening = list(receivers)
+        try:
+            if node.world.script.armed and node.world.script.forks(self.task_name):
+                return run_forked(node.world, self.execution, self._target)
+            return self._target()
+        finally:
+            if self.execution.killed:
+                signals.task_postrun.receivers = receivers
+                receivers[:] = listening
+
+    def _target(self) -> Any:
+        node = self.node
         with node.executing(self.execution), denied_join_result():
             return self.target(*self.args, _loc=(node.app.tasks, node.accept, node.worker.hostname))
 
+    def _die_unheard(self) -> None:
+        """A child can die before its answer is read; with an early acknowledgement that changes nothing."""
+        if self.node.world.script.armed and self.node.app.tasks[self.task_name].acks_late:
+            point = Point("before_ack", self.task_name, self.task_id)
+            self.node.world.reach(point, self.execution, death="child")
+
     def _execution(self) -> Execution:
         now = self.node.time.now
-        return Execution(
+        execution = Execution(
             self.task_id,
             self.task_name,
             self.node,
@@ -156,7 +211,14 @@ class _Job:
             hard_at=now + timedelta(seconds=self.hard) if self.hard else None,
             on_soft=lambda: self.on_timeout(True, self.soft),
             on_hard=self._hard_limit,
+            on_line=self.on_line,
+            lines=self.lines,
+            on_end=self.strand.on_end if self.strand is not None else None,
+            on_begin=self.on_begin,
         )
+        if self.strand is not None:
+            self.strand.life = execution
+        return execution
 
     def _hard_limit(self) -> None:
         with _outside_of_tasks():
@@ -168,12 +230,33 @@ class _Job:
         _safely(self.on_error, _info(error))
 
     def _finished(self, outcome: str, error: BaseException | None = None) -> None:
+        if self.strand is not None:
+            self.node.world.company.check(self, error)
         kind = "retry" if outcome == "RETRY" else "finish"
         state = outcome if outcome in {"SUCCESS", "FAILURE", "RETRY"} else None
         self._record(kind, outcome=outcome, state=state, error=error)
 
     def _record(self, kind: str, **detail: Any) -> None:
         self.node.record(kind, task=self.task_name, id=self.task_id, execution=self.number, **detail)
+
+
+def _close_all(death: BaseException) -> None:
+    """A dead process holds no file and no connection open: let go of what its frames hold."""
+    frames = [frame for frame, _ in traceback.walk_tb(death.__traceback__)]
+    cyclic = any(map(_holds_sqlite, frames))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a dead process warns of nothing
+        traceback.clear_frames(death.__traceback__)
+        for frame in frames:
+            frame.f_locals  # noqa: B018 - up to Python 3.12 it is a snapshot: this makes it anew, of nothing
+        death.__traceback__ = death.__context__ = None
+        if cyclic:
+            gc.collect(1)  # since Python 3.11 a connection is in a cycle with its own cache
+
+
+def _holds_sqlite(frame: FrameType) -> bool:
+    sqlite3 = sys.modules.get("sqlite3")
+    return sqlite3 is not None and any(isinstance(value, sqlite3.Connection) for value in frame.f_locals.values())
 
 
 @contextmanager

@@ -104,6 +104,16 @@ class SteppedRedisBackend(HarnessRedisBackend):
     def _stored(self) -> set[Any]:
         return set()
 
+    def image(self) -> Any:
+        """What is known of the keys; the server has their values."""
+        return super().image(), self._stored
+
+    def restore_image(self, image: Any) -> None:
+        """Know that instead."""
+        known, stored = image
+        self._stored.update(stored)
+        super().restore_image(known)
+
     def _set(self, key: Any, *args: Any, **kwargs: Any) -> Any:
         self._stored.add(key)
         return super()._set(key, *args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..broker.redis_transport import connect
 from ..clock.virtual import VirtualTime
 from ..servers.given import KEY_PREFIX, GivenURL
 from ..servers.redis import RedisServer
+from .forked import Ferry
 from .redis_backend import SteppedRedisBackend
 from .supply import Supply
 
@@ -51,7 +53,8 @@ def redis_supply(
     with _lock:
         if url not in _servers:
             _servers[url] = real_access(url, GivenURL(url, source="").for_redis_py(), partial(_explain, server))
-    return _supply(app, RedisBroker(_servers[url], lambda: time.now, options=options, key_prefix=KEY_PREFIX))
+    broker = RedisBroker(_servers[url], lambda: time.now, options=options, key_prefix=KEY_PREFIX)
+    return replace(_supply(app, broker), ferry=lambda backend: Ferry(broker, backend, land=broker.remember))
 
 
 def _explain(server: RedisServer | None) -> str | None:

@@ -11,8 +11,10 @@ from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from ..timeline import Timeline
 from .eager import applying_honestly
+from .ids import seeded_ids
 from .supply import Supply
 from .takeover import borrowed, virtual_readers
+from .wires import losing_answers, losing_results
 from .world import World
 
 __all__ = ["stepped_world"]
@@ -32,14 +34,18 @@ def stepped_world(
     def make_backend() -> Any:
         backend = supply.make_backend(world.waits)
         recorder.wrap_backend(backend)
+        losing_results(world, backend)
+        world.ferry = supply.ferry(backend)
         return backend
 
     with ExitStack() as stack:
         stack.callback(supply.broker.close)
         settings = {**config, **supply.settings}  # where messages and results are is the mode's to say
         amqp = stack.enter_context(borrowed(app, config=settings, connect=supply.connect, make_backend=make_backend))
+        losing_answers(world, amqp)
         recorder.wrap_amqp(amqp)
         stack.enter_context(virtual_readers(time, seed))
+        stack.enter_context(seeded_ids(app, seed))
         stack.enter_context(sleep_virtually(Sleeper(time.monotonic, world.waits.sleep, world.lives_here)))
         if eager:
             stack.enter_context(applying_honestly(app, world))

@@ -13,6 +13,7 @@ from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from .awaiting import Waiting
 from .backend import MemoryBackend
+from .forked import Ferry
 
 __all__ = ["Broker", "Supply", "broker_url", "memory_supply"]
 
@@ -24,6 +25,17 @@ class Broker(Protocol):
     wait_for_event: Callable[[float | None], bool]
     #: The harness is about to end: nobody will look at what is left.
     ending: bool
+    #: Nobody can reach it.
+    is_out: bool
+    #: The queues that deliver nothing for now.
+    on_hold: set[str]
+    #: What this process has put into a queue, oldest first, by task id; each has a queue, a payload and headers.
+    sent: dict[str, list[Any]]
+    #: Called with the task id, and the number of the retry, of a message that is put into a queue once more.
+    on_added: Callable[[str, int], object]
+
+    def add(self, queue: str, payload: Mapping[str, Any], *, redelivered: bool = False) -> None:
+        """Put a message there once more."""
 
     @property
     def queues(self) -> list[str]:
@@ -56,6 +68,7 @@ class Supply:
         connect: A new kombu connection to the broker.
         make_backend: The result backend, which waits by the waits that it is given.
         attach: Called with the recorder, which may want to know more than the world does.
+        ferry: Given the backend, what carries messages and results back from a forked child; None where nothing can.
     """
 
     broker: Broker
@@ -63,6 +76,7 @@ class Supply:
     connect: Callable[[], Any]
     make_backend: Callable[[Waiting], Any]
     attach: Callable[[Recorder], object] = field(default=lambda recorder: None)
+    ferry: Callable[[Any], Ferry | None] = field(default=lambda backend: None)
 
 
 def memory_supply(app: Any, *, time: VirtualTime) -> Supply:
@@ -79,6 +93,7 @@ def memory_supply(app: Any, *, time: VirtualTime) -> Supply:
         lambda: connect(broker),
         lambda waits: MemoryBackend(app, waits=waits),
         attach,
+        lambda backend: Ferry(broker, backend, land=broker.publish),
     )
 
 

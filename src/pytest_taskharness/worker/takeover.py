@@ -22,7 +22,7 @@ from kombu.pools import ProducerPool
 
 from ..clock.virtual import VirtualTime
 
-__all__ = ["applied", "borrowed", "virtual_readers"]
+__all__ = ["applied", "borrowed", "connect_anew", "virtual_readers"]
 
 #: What an app has made of its configuration; made anew from ours, and put back.
 _DERIVED = ("amqp", "control", "events", "timezone", "_pool", "_backend_cache", "_local", "_get_backend")
@@ -72,12 +72,27 @@ def _equipped(app: Any, stack: ExitStack, *, connect: Callable[..., Any], make_b
         return connect()
 
     amqp.Connection = connection
-    app._pool = connect().Pool(limit=app.conf.broker_pool_limit)
-    amqp._producer_pool = ProducerPool(app._pool, limit=app._pool.limit, Producer=amqp.Producer)
-    stack.callback(app._pool.force_close_all)
+    _fill_pools(app)
+    stack.callback(_empty_pools, app)
     backend = make_backend()
     app._get_backend = lambda: backend
     return amqp
+
+
+def _fill_pools(app: Any) -> None:
+    app._pool = app.amqp.Connection().Pool(limit=app.conf.broker_pool_limit)
+    app.amqp._producer_pool = ProducerPool(app._pool, limit=app._pool.limit, Producer=app.amqp.Producer)
+
+
+def _empty_pools(app: Any) -> None:
+    app._pool.force_close_all()
+
+
+def connect_anew(app: Any) -> None:
+    """After an outage: publishers and stepped workers share their pools, and one's broken channel is the other's."""
+    _empty_pools(app)
+    _fill_pools(app)
+    app.control.mailbox.__dict__.pop("producer_pool", None)  # it remembers the one that it has seen
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from .eager import complete
 from .eventloop import outside_event_loop
 from .node import Node
 from .perform import perform
-from .pool import Execution
 from .report import Report
+from .staff import Staff
 from .supply import Broker
 from .waits import Waits
 
@@ -36,7 +36,7 @@ __tracebackhide__ = hide_frames
 DRIVING_SECONDS = 30
 
 
-class World:
+class World(Staff):
     """The workers of one app, and what drives them.
 
     Worlds that are open at the same time (two apps in one test) share the process's clock, so driving one drives
@@ -48,17 +48,16 @@ class World:
 
     def __init__(self, app: Any, *, time: VirtualTime, recorder: Recorder, broker: Broker, eager: bool = False) -> None:
         """Nothing runs before :meth:`opened`."""
+        super().__init__()
         self.app = app
         self.time = time
         self.recorder = recorder
         self.broker = broker
         self.eager = eager
-        self.nodes: list[Node] = []
-        self.starts = 0
-        self.stack: list[tuple[int, Execution]] = []
+        #: Called before each step.
+        self.on_step: Callable[[], object] = lambda: None
         #: A body sleeps: workers may take messages in, and start nothing.
         self.asleep = False
-        self._owner = threading.get_ident()
         self._lock = threading.RLock()
         self._turn = 0
         self._broken: Exception | None = None
@@ -81,44 +80,27 @@ class World:
     def opened(self) -> Iterator[World]:
         """While entered, steps of this world are taken whenever time passes."""
         World._open.append(self)
-        signals.task_revoked.connect(self._revoked)
-        signals.task_prerun.connect(self._begins)
+        # Before Celery 5.7 two worlds' methods would be one receiver: they are told apart by the function alone.
+        uid = f"{id(self)}"
+        signals.task_revoked.connect(self._revoked, dispatch_uid=uid)
+        signals.task_prerun.connect(self._begins, dispatch_uid=uid)
         try:
             yield self
         finally:
-            signals.task_revoked.disconnect(self._revoked)
-            signals.task_prerun.disconnect(self._begins)
+            signals.task_revoked.disconnect(dispatch_uid=uid)
+            signals.task_prerun.disconnect(dispatch_uid=uid)
             World._open.remove(self)
+            self.company.end()
             self.broker.ending = True
             for node in self.nodes:
                 node.stop()
 
-    def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int, **how: Any) -> Node:
-        """Start one more worker; of how there is no choice."""
-        node = Node(self, name, queues=queues, concurrency=concurrency)
-        node.start()
-        self.nodes.append(node)
-        return node
-
-    def dismiss(self, node: Node) -> None:
-        """A worker that nobody asks for any more."""
-        node.stop()
-        self.nodes.remove(node)
-
-    def kill(self, node: Node) -> None:
-        """SIGKILL, as it were."""
-        node.kill()
-
-    def stop(self, node: Node, *, warm: bool = True) -> None:
-        """Stop as on SIGTERM, or as on SIGQUIT: either way what is held goes back to the broker."""
-        if warm:
-            node.stop()
-        else:
-            node.kill()
-
     def perform(self, signature: Any, *, attempt: int) -> Run:
         """Run one task, now, without a broker."""
-        return perform(self, signature, attempt=attempt)
+        try:
+            return perform(self, signature, attempt=attempt)
+        finally:
+            self.raise_the_fallen()
 
     # -- one step
 
@@ -136,22 +118,27 @@ class World:
         Raises:
             TaskHarnessError: An error of ours has ended a task during the step.
         """
+        self.on_step()
         with self._driving():
             if asyncio._get_running_loop() is None:
                 stepped = self._step()
             else:
                 with outside_event_loop():
                     stepped = self._step()
+            for world in list(World._open):
+                world.raise_the_fallen()
         if stepped:
             self.waits.forget()
-        if self._broken is not None and not self.stack:
-            error, self._broken = self._broken, None
-            raise error
+        if self.execution_here() is None:
+            self.raise_broken()
         return stepped
 
     @contextmanager
     def _driving(self) -> Iterator[None]:
         """One thread steps at a time; a thread that a body waits for cannot step, as long as it waits."""
+        if self.company.strand_here() is not None:  # whoever drives waits for it
+            yield
+            return
         if not self._lock.acquire(timeout=DRIVING_SECONDS):
             names = ", ".join(execution.task_name for _, execution in self.stack)
             raise Deadlock(
@@ -169,6 +156,12 @@ class World:
         self._broken = error
         return error
 
+    def raise_broken(self) -> None:
+        """Raise the error of ours that has ended a task, if one has."""
+        if self._broken is not None:
+            error, self._broken = self._broken, None
+            raise error
+
     def _step(self) -> bool:
         nodes = self._all_nodes()
         self.obey()
@@ -176,14 +169,14 @@ class World:
         if due is not None and due[1].at <= self.time.now:
             due[0].fire(due[1])
             return True
-        if any(node.can_work and node.start_waiting() for node in nodes):
+        if self.company.go_on() or any(node.can_work and node.start_waiting() for node in nodes):
             return True
         for ahead in range(len(nodes)):
             node = nodes[(self._turn + ahead) % len(nodes)]
             if node.can_work and node.deliver():
                 self._turn = (self._turn + ahead + 1) % len(nodes)
                 return True
-        return False
+        return self.company.start_lonely()
 
     def obey(self) -> bool:
         """Let the workers answer remote control commands, at once; whether there were any."""
@@ -272,6 +265,14 @@ class World:
 
         They take lost messages back, and they prefetch them.
         """
+        strand = self.company.strand_here()
+        if strand is None:
+            self.pass_beside_bodies(until)
+        else:
+            strand.sleep(until)
+
+    def pass_beside_bodies(self, until: datetime) -> None:
+        """The same, where all bodies sleep that have a thread of their own."""
         while (due := self._next_restore()) is not None and due[1].at < until:  # at that instant, the body goes first
             node, restore = due
             self.time.move_to(restore.at)
@@ -287,52 +288,29 @@ class World:
         self.asleep = True
         try:
             for node in restorer.world.nodes:
-                while node.alive and not node.paused and node.deliver():
+                while node.goes_on and node.deliver():
                     pass
         finally:
             self.asleep = False
 
-    # -- what runs
-
-    def stay_dead(self) -> None:
-        """End the body that asks, where it is dead."""
-        execution = self.execution_here()
-        if execution is not None:
-            execution.stay_dead()
-
-    def lives_here(self) -> bool:
-        """Whether the calling thread lives in virtual time: the test's own, and one that runs a task."""
-        return threading.get_ident() == self._owner or self.execution_here() is not None
-
-    def execution_here(self) -> Execution | None:
-        """The body that the calling thread runs, innermost first."""
-        return self.stack[-1][1] if self.stack and self.stack[-1][0] == threading.get_ident() else None
-
-    @contextmanager
-    def executing(self, execution: Execution) -> Iterator[None]:
-        """While a body runs."""
-        self.starts += 1
-        self.stack.append((threading.get_ident(), execution))
-        try:
-            yield
-        finally:
-            self.stack.pop()
-
     # -- what Celery reports
+
+    def took_over(self, event: Event) -> None:
+        """A forked child has published this."""
+        if event.id is not None:
+            retries = event.detail["retries"]
+            self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
 
     def _published(self, event: Event) -> None:
         if event.id is None:
             return
         retries = event.detail["retries"]
         self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
+        self.sent_out(event)
         if self.eager:
             self._descent.check_retries(event.id, retries)
             if not (retries and self.is_running(event.id)):
                 complete(self, event)
-
-    def is_running(self, task_id: str) -> bool:
-        """Whether a body of this task id runs, and is not dead."""
-        return any(execution.task_id == task_id and not execution.killed for _, execution in self.stack)
 
     def rejected(self, identity: dict[str, Any], *, requeue: bool) -> None:
         """A delivery was refused."""

@@ -1,0 +1,9 @@
+"""What is to go wrong: which fault strikes which task, at which instant of its delivery.  Knows nothing of Celery."""
+
+from __future__ import annotations
+
+from .luck import Luck
+from .script import Fault, Point, Script, Watched
+from .windows import DEATHS, WINDOWS, CrashWindow, crash_windows
+
+__all__ = ["DEATHS", "WINDOWS", "CrashWindow", "Fault", "Luck", "Point", "Script", "Watched", "crash_windows"]

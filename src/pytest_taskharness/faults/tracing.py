@@ -1,0 +1,105 @@
+"""Lines by ``sys.settrace``, before Python 3.12."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .lines import LineWatch
+
+__all__ = ["Tracing"]
+
+_Trace = Callable[[FrameType, str, Any], Any]
+
+
+class Tracing(threading.local):
+    """The watches of each thread."""
+
+    def __init__(self) -> None:
+        """None yet, in this thread."""
+        self._watches: list[LineWatch] = []
+
+    def begin(self, watch: LineWatch) -> None:
+        """Add the innermost watch of this thread."""
+        if not self._watches:
+            self._outside = _stack()
+            self._trace_before, self._profile_before = sys.gettrace(), sys.getprofile()
+        self._watches.append(watch)
+        sys.settrace(self._called)
+
+    def end(self, watch: LineWatch) -> None:
+        """Take it away, and with the outermost one all that is ours."""
+        self._watches.remove(watch)
+        self._put_profile_back()
+        if self._watches:
+            sys.settrace(self._called)
+        else:
+            sys.settrace(self._trace_before)
+            del self._outside, self._trace_before, self._profile_before
+
+    def _put_profile_back(self) -> None:
+        before: Any = self._profile_before
+        if sys.getprofile() is before:
+            return
+        if before is not None and not callable(before):
+            sys.setprofile(None)
+            before.enable()  # cProfile's, which sys.setprofile() does not take
+        else:
+            sys.setprofile(before)
+
+    def _called(self, frame: FrameType, _event: str, _arg: Any) -> _Trace | None:
+        """The trace function: a frame begins."""
+        return self._tracer(frame.f_code)
+
+    def _tracer(self, code: CodeType) -> _Trace | None:
+        """What traces the lines of a frame of this code; None where nobody wants them."""
+        callbacks = [watch.on_line for watch in self._watches if watch.wants(code)]
+        if not callbacks:
+            return None
+
+        def trace(frame: FrameType, event: str, _arg: Any) -> _Trace:
+            if event == "line":
+                try:
+                    for on_line in callbacks:
+                        on_line(code, frame.f_lineno)
+                except BaseException:
+                    sys.setprofile(self._unwinding)  # Python takes us away now
+                    raise
+            return trace
+
+        return trace
+
+    def _unwinding(self, frame: FrameType, event: str, _arg: Any) -> None:
+        """The profile function, while no trace function is there: come back, and forbid the call that is next."""
+        if event in {"c_return", "c_exception"}:
+            return
+        at = self._come_back(frame if event == "c_call" else frame.f_back)
+        if event != "return" and at is not None:
+            for watch in self._watches:
+                if watch.wants(at.f_code):
+                    watch.on_line(at.f_code, at.f_lineno)  # where it raises, Python takes this function away
+        self._put_profile_back()
+
+    def _come_back(self, frame: FrameType | None) -> FrameType | None:
+        """Trace the lines of every frame again that is inside of the outermost watch; the innermost that is watched."""
+        innermost = None
+        sys.settrace(self._called)
+        while frame is not None and id(frame) not in self._outside:
+            frame.f_trace = tracer = self._tracer(frame.f_code)
+            innermost = innermost or (frame if tracer else None)
+            frame = frame.f_back
+        return innermost
+
+
+def _stack() -> set[int]:
+    """The ids of all frames around the outermost watch; they live as long as it does."""
+    ids: set[int] = set()
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - of whoever has entered it, which may be a generator
+    while frame is not None:
+        ids.add(id(frame))
+        frame = frame.f_back
+    return ids
