@@ -50,7 +50,7 @@ def _rows(server: str, quick: bool) -> list[Row]:
     ini = f"taskharness_redis_url = {ours}\n"
     fakeredis = Kind("`fakeredis`, time-machine", "fakeredis_harness", HARNESS, OURS)
     redis = Kind("`redis`, time-machine", "redis_harness", HARNESS, OURS, ini=ini)
-    process = Kind("`redis+process`, prefork", "redis_process_harness", HARNESS, OURS, ini=ini, tests=12)
+    process = Kind("`redis+process`, prefork", "redis_process_harness", HARNESS, OURS, tests=30)
     session = Kind(
         "`celery_session_worker` on the same server", "celery_session_worker", STOCK.format(url=theirs), CONTRIB,
         SHARED,

@@ -723,3 +723,23 @@ def test_a_dead_body_rolls_a_transaction_back(harness, app, tmp_path):
         harness.settle()
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT sum(amount) FROM payments").fetchone() == (60,)
+
+
+@memory_only
+@pytest.mark.parametrize("window", ["child@before_ack", "child@after_body", "node@before_ack", "node@in_body:1"])
+def test_a_death_leaves_the_users_receivers_alone(harness, work, diary, window):
+    def ended(**_):
+        diary.append("postrun")
+
+    signals.task_postrun.connect(ended)
+    try:
+        fault = harness.faults.crash(work, at=window)
+        work.delay()
+        harness.settle()
+        fault.cancel()
+        before = diary.count("postrun")
+        work.delay()
+        harness.settle()
+        assert diary.count("postrun") == before + 1
+    finally:
+        signals.task_postrun.disconnect(ended)

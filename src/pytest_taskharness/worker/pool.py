@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from celery import _state, signals
+from celery import _state
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
@@ -82,7 +82,6 @@ class Execution:
     def stay_dead(self) -> None:
         """A killed child publishes nothing and stores nothing, whatever its ``except:`` and ``finally:`` say."""
         if self.killed:
-            signals.task_postrun.receivers.clear()  # nobody sends it; put back where the tracer has ended
             raise Killed
 
     def strike(self, now: datetime) -> None:
@@ -178,17 +177,10 @@ class Job:
 
     def _trace(self) -> Any:
         """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
-        node = self.node
-        receivers = signals.task_postrun.receivers
-        listening = list(receivers)
-        try:
-            if node.world.script.armed and node.world.script.forks(self.task_name):
-                return run_forked(node.world, self.execution, self._target)
-            return self._target()
-        finally:
-            if self.execution.killed:
-                signals.task_postrun.receivers = receivers
-                receivers[:] = listening
+        world = self.node.world
+        if world.script.armed and world.script.forks(self.task_name):
+            return run_forked(world, self.execution, self._target)
+        return self._target()
 
     def _target(self) -> Any:
         node = self.node

@@ -14,7 +14,7 @@ from .eager import applying_honestly
 from .ids import seeded_ids
 from .supply import Supply
 from .takeover import borrowed, virtual_readers
-from .wires import losing_answers, losing_results
+from .wires import losing_answers, losing_results, silent_when_dead
 from .world import World
 
 __all__ = ["stepped_world"]
@@ -46,6 +46,7 @@ def stepped_world(
         recorder.wrap_amqp(amqp)
         stack.enter_context(virtual_readers(time, seed))
         stack.enter_context(seeded_ids(app, seed))
+        stack.enter_context(silent_when_dead(world))
         stack.enter_context(sleep_virtually(Sleeper(time.monotonic, world.waits.sleep, world.lives_here)))
         if eager:
             stack.enter_context(applying_honestly(app, world))

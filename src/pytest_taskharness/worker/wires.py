@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from celery.app import trace
 from kombu.exceptions import OperationalError
 
 from ..faults import Point
@@ -11,7 +14,7 @@ from ..faults import Point
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["FINAL", "losing_answers", "losing_results"]
+__all__ = ["FINAL", "losing_answers", "losing_results", "silent_when_dead"]
 
 #: The states after which nothing more is stored.
 FINAL = frozenset({"SUCCESS", "FAILURE"})
@@ -30,6 +33,22 @@ def losing_answers(world: World, amqp: Any) -> None:
         return sent
 
     amqp.send_task_message = send_task_message
+
+
+@contextmanager
+def silent_when_dead(world: World) -> Iterator[None]:
+    """While entered, a body that is dead sends no ``task_postrun``, which Celery's tracer sends whatever happens."""
+    send = trace.send_postrun
+
+    def send_postrun(**named: Any) -> Any:
+        execution = world.execution_here()
+        return [] if execution is not None and execution.killed else send(**named)
+
+    trace.send_postrun = send_postrun
+    try:
+        yield
+    finally:
+        trace.send_postrun = send
 
 
 def losing_results(world: World, backend: Any) -> None:
