@@ -6,6 +6,7 @@ import gc
 import linecache
 import os
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing
@@ -743,3 +744,36 @@ def test_a_death_leaves_the_users_receivers_alone(harness, work, diary, window):
         assert diary.count("postrun") == before + 1
     finally:
         signals.task_postrun.disconnect(ended)
+
+
+@memory_only
+def test_a_body_that_dies_before_it_commits_rolls_back(harness, app):
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.execute("CREATE TABLE payments (amount INTEGER)")
+
+    @app.task(acks_late=True)
+    def pay():
+        with database:
+            database.execute("INSERT INTO payments VALUES (10)")
+
+    harness.faults.crash(pay, at=line_of(pay, "with database") + "#2")
+    pay.delay()
+    harness.settle()
+    assert database.execute("SELECT sum(amount) FROM payments").fetchone() == (10,)
+    database.close()
+
+
+@workers_only
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="sys.monitoring has no line event for a function of one line")
+def test_a_lambda_on_a_line_of_the_body_is_a_second_time_of_this_line(harness, app, diary):
+    @app.task(acks_late=True)
+    def later():
+        diary.append("begin")
+        hook = lambda: diary.append("hook")  # noqa: E731
+        diary.append("middle")
+        hook()
+
+    harness.faults.crash(later, at=line_of(later, "lambda") + "#2")
+    later.delay()
+    harness.settle()
+    assert diary == ["begin", "middle", "begin", "middle", "hook"]

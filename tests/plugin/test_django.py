@@ -70,3 +70,31 @@ def test_settings_in_a_namespace_are_overridden_and_put_back(project):
     )
 
     project.run().assert_outcomes(passed=1)
+
+
+def test_copies_at_once_are_refused_what_the_test_has_not_committed(project):
+    project.file(
+        settings=SETTINGS,
+        shop=SHOP,
+        test_orders="""
+        import pytest
+        from django.db import connection, transaction
+        from pytest_taskharness.errors import FidelityError
+        from shop import order
+
+        def rows():
+            with connection.cursor() as cursor:
+                return cursor.execute("select number from orders").fetchall()
+
+        def clear():
+            with connection.cursor() as cursor:
+                cursor.execute("create table if not exists orders (number integer)")
+                cursor.execute("delete from orders")
+
+        def test_order(harness):
+            with transaction.atomic(), pytest.raises(FidelityError, match="'default' while the test has a transaction"):
+                harness.assert_idempotent(order.s(7), observe=rows, reset=clear, plans="together")
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)

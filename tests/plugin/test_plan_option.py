@@ -46,7 +46,7 @@ def run(project, *args):
 def test_a_failure_names_the_plan_and_the_option_runs_it_alone(project):
     result = run(project)
     result.assert_outcomes(passed=1, failed=1)
-    [line] = [line for line in result.outlines if "To run this plan alone: " in line]
+    line = next(line for line in result.outlines if "To run this plan alone: " in line)
     option = line.partition("To run this plan alone: ")[2].replace("'", "")
     assert option == "--taskharness-plan=crash:node@in_body:10"
 

@@ -119,6 +119,33 @@ def with_manager(do):
     do("after")
 
 
+def returning_with_manager(do):
+    with Manager(do):
+        return do("inside")
+
+
+def with_two_managers(do):
+    with Manager(do):  # noqa: SIM117 - each on a line of its own
+        with Manager(do):
+            if done := True:
+                do(done)
+
+
+class ReportingManager(Manager):
+    def __exit__(self, error, *exc_info):
+        self.do(error)
+
+
+def with_reporting_manager(do):
+    with ReportingManager(do):
+        do("inside")
+
+
+def with_lock(lock):
+    with lock:
+        pass
+
+
 def calling(do):
     try:
         straight_in_try(do)
@@ -645,3 +672,56 @@ def test_a_plain_module_has_the_directory_beside_it_without_what_is_installed_th
     assert not in_package(compile("1", str(tmp_path / ".venv/lib/site-packages/celery/app.py"), "exec"), root)
     assert not in_package(straight.__code__, root)
     assert Path(straight.__code__.co_filename).name == "test_faults_lines.py"
+
+
+@pytest.mark.parametrize(
+    "function, line, expected",
+    [
+        (with_manager, 1, ["enter", "inside", "still", "exit"]),
+        (returning_with_manager, 1, ["enter", "inside", "exit"]),
+        (with_two_managers, 2, ["enter", "enter", True, "exit", "exit"]),
+        (with_two_managers, 1, ["enter", "enter", True, "exit", "exit"]),
+        (with_reporting_manager, 1, ["enter", "inside", Dead]),
+    ],
+)
+def test_who_dies_on_the_way_out_of_a_with_leaves_it_by_that_error(function, line, expected):
+    first, done, times = function.__code__.co_firstlineno, [], []
+
+    def on_line(code, at):
+        if at - first == line:
+            times.append(at)
+            if len(times) == 2:
+                raise Dead
+
+    with pytest.raises(Dead), LineWatch(codes_of(function), on_line):
+        function(done.append)
+    assert done == expected
+
+
+def test_who_dies_on_the_way_out_of_a_with_gives_a_lock_back():
+    lock, first, times = threading.Lock(), with_lock.__code__.co_firstlineno, []
+
+    def on_line(code, at):
+        times.append(at - first)
+        if times == [1, 2, 1]:
+            raise Dead
+
+    with pytest.raises(Dead), LineWatch(codes_of(with_lock), on_line):
+        with_lock(lock)
+    assert times == [1, 2, 1]
+    assert not lock.locked()
+    assert sys.getprofile() is None
+    assert sys.gettrace() is None or not BY_MONITORING
+
+
+def test_a_manager_whose_lines_are_watched_is_as_dead_as_the_body():
+    first, done, times = with_manager.__code__.co_firstlineno, [], []
+
+    def on_line(code, at):
+        times.append(at - first)
+        if times.count(1) == 2:
+            raise Dead
+
+    with pytest.raises(Dead), LineWatch(codes_of(with_manager) | codes_of(Manager.__exit__), on_line):
+        with_manager(done.append)
+    assert done == ["enter", "inside", "still"]

@@ -12,7 +12,10 @@ from .differing import Incomparable, first_difference
 from .plans import Plan
 from .stage import Ending
 
-__all__ = ["Failure", "Finding", "find"]
+__all__ = ["STATE", "Failure", "Finding", "find"]
+
+#: What a finding is about where the task has ended in another state.
+STATE = "its state"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def find(clean: Ending, ending: Ending) -> Finding | None:
     try:
         return (
             _differs("observe()", clean.observed, ending.observed)
-            or _differs("its state", clean.state, ending.state, error=ending.error)
+            or _differs(STATE, clean.state, ending.state, error=ending.error)
             or _differs(RESULT, clean.result, ending.result)
         )
     except Incomparable as error:

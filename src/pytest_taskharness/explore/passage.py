@@ -118,7 +118,7 @@ class Passage:
 
 
 def _place(point: Point) -> Any:
-    return point.window, point.code and id(point.code), point.line
+    return point.window, point.path, point.line
 
 
 def _begins(before: Point | None, point: Point) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..wording import shown as value_shown
 from .advice import advice
 from .differing import Difference
-from .finding import Failure, Finding
+from .finding import STATE, Failure, Finding
 from .passage import Passage
 from .plans import Plan
 from .stage import Subject
@@ -32,9 +33,10 @@ def not_idempotent(
         f"plan {shown.plan}    {what_happened(shown.plan, shown.ending)}",
         *indented(_source(shown, passage)),
         str(shown.finding),
+        *_state(shown),
         *([f"Also: {names(others)}"] if others else []),
         *notes,
-        advice(failed, passed=passed, about=shown.finding.about),
+        advice(failed, passed=passed, about=shown.finding.about, error=shown.ending.error),
         f"To run this plan alone: {OPTION}='{shown.plan}'",
         *timeline_of(shown.plan, shown.ending.timeline),
     ]
@@ -54,6 +56,14 @@ def _source(failure: Failure, passage: Passage) -> list[str]:
     if failure.plan.kind == "together":
         return columns(failure.ending.steps)
     return source_around(passage, failure.plan.window) if failure.plan.window else []
+
+
+def _state(failure: Failure) -> list[str]:
+    """What the task has ended with, where another difference is shown: it may be why."""
+    ending = failure.ending
+    if ending.error is None or ending.state != "FAILURE" or failure.finding.about == STATE:
+        return []
+    return [f"its state: {ending.state}, {value_shown(ending.error)}"]
 
 
 def not_the_same_twice(call: str, finding: Finding, *, has_reset: bool) -> str:

@@ -9,6 +9,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskHarnessError
+from .leaving import codes_below, is_way_out, leave
 
 if TYPE_CHECKING:
     from .lines import LineWatch
@@ -31,6 +32,8 @@ class Monitoring:
         #: What watches that ask have found wanted.
         self._found: dict[int, CodeType] = {}
         self._asking = 0
+        #: By thread: what a body dies of that is about to call an ``__exit__``.
+        self._leaving: dict[int, BaseException] = {}
 
     def begin(self, watch: LineWatch) -> None:
         """Add the innermost watch of this thread."""
@@ -75,9 +78,11 @@ class Monitoring:
         python.register_callback(self._tool, python.events.LINE, self._on_line)
         for event in (python.events.PY_START, python.events.PY_RESUME):
             python.register_callback(self._tool, event, self._on_start)
+        python.register_callback(self._tool, python.events.CALL, self._on_call)
 
     def _give_tool_back(self) -> None:
-        for event in (self._python.events.LINE, self._python.events.PY_START, self._python.events.PY_RESUME):
+        events = self._python.events
+        for event in (events.LINE, events.PY_START, events.PY_RESUME, events.CALL):
             self._python.register_callback(self._tool, event, None)
         self._python.free_tool_id(self._tool)
 
@@ -111,4 +116,23 @@ class Monitoring:
     def _on_line(self, code: CodeType, line: int) -> None:
         for watch in self._watches.get(threading.get_ident(), ()):
             if watch.wants(code):
-                watch.on_line(code, line)
+                try:
+                    watch.on_line(code, line)
+                except BaseException as error:
+                    if not is_way_out(code, sys._getframe(1).f_lasti):  # noqa: SLF001 - of the watched code
+                        raise
+                    self._leaving[threading.get_ident()] = error
+                    self._python.set_local_events(self._tool, code, self._python.events.LINE | self._python.events.CALL)
+                    return
+
+    def _on_call(self, code: CodeType, _offset: int, called: Any, _first: object) -> None:
+        """The watched code calls ``__exit__``, in a body that is dead: it is called with the error instead."""
+        error = self._leaving.pop(threading.get_ident(), None)
+        if error is None:
+            return
+        self._python.set_local_events(self._tool, code, self._python.events.LINE)
+        manager = getattr(called, "__self__", None)
+        wanted = (watch.wants(each) for each in codes_below(manager) for watch in self._watches[threading.get_ident()])
+        if not any(wanted):
+            leave(manager, error)
+        raise error

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
+
+from .leaving import codes_below, is_way_out, leave, manager_of
 
 if TYPE_CHECKING:
     from .lines import LineWatch
@@ -66,7 +69,10 @@ class Tracing(threading.local):
                 try:
                     for on_line in callbacks:
                         on_line(code, frame.f_lineno)
-                except BaseException:
+                except BaseException as error:
+                    if is_way_out(code, frame.f_lasti):
+                        sys.setprofile(partial(self._leaving, (frame, error)))
+                        return trace
                     sys.setprofile(self._unwinding)  # Python takes us away now
                     raise
             return trace
@@ -83,6 +89,20 @@ class Tracing(threading.local):
                 if watch.wants(at.f_code):
                     watch.on_line(at.f_code, at.f_lineno)  # where it raises, Python takes this function away
         self._put_profile_back()
+
+    def _leaving(self, death: tuple[FrameType, BaseException], frame: FrameType, event: str, arg: Any) -> None:
+        """The profile function, while ``__exit__`` is about to be called: it is called with the error instead."""
+        body, error = death
+        if event == "c_call" and frame is body:
+            self._leave(getattr(arg, "__self__", None), error)
+        elif event == "call" and frame.f_back is body:
+            self._leave(manager_of(frame), error)
+        raise error  # Python takes this function away; `trace` is still there
+
+    def _leave(self, manager: Any, error: BaseException) -> None:
+        """Leave it, unless it is as dead as the body."""
+        if not any(watch.wants(code) for code in codes_below(manager) for watch in self._watches):
+            leave(manager, error)
 
     def _come_back(self, frame: FrameType | None) -> FrameType | None:
         """Trace the lines of every frame again that is inside of the outermost watch; the innermost that is watched."""

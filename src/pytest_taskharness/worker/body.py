@@ -144,7 +144,8 @@ class _Lines:
         self.watched = _either(wanted or frozenset(), shared)
         self._is_wanted = _asked(wanted or frozenset())
         self._is_shared = _asked(shared)
-        self._hits: Counter[tuple[CodeType, int]] = Counter()
+        # By file: a lambda has lines of the function that it stands in, and a window is named by file and line.
+        self._hits: Counter[tuple[str, int]] = Counter()
 
     def on_line(self, code: CodeType, line: int) -> None:
         """Just before a line runs."""
@@ -156,8 +157,8 @@ class _Lines:
             execution.on_line(code, line)
             execution.stay_dead()
         if self._is_wanted(code):
-            self._hits[code, line] += 1
-            point = Point("in_body", execution.task_name, execution.task_id, code, line, hit=self._hits[code, line])
+            self._hits[place := (code.co_filename, line)] += 1
+            point = Point("in_body", execution.task_name, execution.task_id, code, line, hit=self._hits[place])
             self._world.reach(point, execution, body=self._body)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..clock.timer import Due
 from ..errors import ConfigurationError, Deadlock, FidelityError
 from ..timeline import short_id
-from .strands import Step, Strand, Strands
+from .strands import Step, Strand, Strands, django_connections
 
 if TYPE_CHECKING:
     from .node import Node
@@ -285,6 +285,10 @@ class Company:
 
     def check(self, job: Job, error: BaseException | None) -> None:
         """A body in a thread of its own has failed: because of the thread?"""
+        strand = self.strand_here()
+        opened = {each.alias for each in django_connections()} if strand is not None else set()
+        if strand is not None and (hidden := opened & strand.transactions):
+            self._world.broke(FidelityError(_hidden_by_transaction(job.task_name, hidden)))
         if error is not None and _WRONG_THREAD in str(error):
             self._world.broke(
                 FidelityError(
@@ -298,6 +302,16 @@ class Company:
 def _is_schedule(given: object) -> bool:
     counts = given if isinstance(given, (tuple, list)) else None
     return given is None or (counts is not None and all(isinstance(count, int) and count >= 0 for count in counts))
+
+
+def _hidden_by_transaction(task: str, databases: set[str]) -> str:
+    return (
+        f"{task} uses the database {', '.join(map(repr, sorted(databases)))} while the test has a transaction open "
+        "there, as Django's TestCase and the fixture db have. Copies that run at once, and bodies that are held, have "
+        "threads and connections of their own: they neither see what the test has not committed, nor can they change "
+        "it. To fix this, use TransactionTestCase, or pytest.mark.django_db(transaction=True); or ask for "
+        "plans=['sequence', 'crashes']."
+    )
 
 
 def _begin(company: Company, job: Job) -> None:

@@ -17,14 +17,14 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import CodeType
-from typing import NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from celery import _state
 
 from ..errors import Deadlock
 from ..faults.lines import source_line
 
-__all__ = ["NAMES", "Step", "Strand", "Strands"]
+__all__ = ["NAMES", "Step", "Strand", "Strands", "django_connections"]
 
 #: What the strands are called in texts.
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -97,6 +97,11 @@ class Strand:
     def name(self) -> str:
         """What texts call it: A, B, C and so on."""
         return NAMES[self.number % len(NAMES)]
+
+    @property
+    def transactions(self) -> set[str]:
+        """Django's databases in which whoever waits for it has a transaction open."""
+        return self._strands.transactions
 
     @property
     def is_dead(self) -> bool:
@@ -195,6 +200,8 @@ class Strands:
         self.is_going = False
         #: Nobody gives turns any more.
         self.is_over = False
+        #: Django's databases in which the thread that waits has a transaction open: no strand sees what is in it.
+        self.transactions = {each.alias for each in django_connections() if each.in_atomic_block}
         self._schedule = iter(schedule)
         self._next = 0
         self._now = now
@@ -372,8 +379,14 @@ def _globals_kept() -> Iterator[None]:
         _state._set_task_join_will_block(joining)
 
 
-def _close_django_connections() -> None:
+def django_connections() -> list[Any]:
     """Those that this thread has opened."""
     conf, db = sys.modules.get("django.conf"), sys.modules.get("django.db")
-    if conf is not None and db is not None and conf.settings.configured:
-        db.connections.close_all()
+    if conf is None or db is None or not conf.settings.configured:
+        return []
+    return [each for each in db.connections.all() if each.connection is not None]
+
+
+def _close_django_connections() -> None:
+    for each in django_connections():
+        each.close()
