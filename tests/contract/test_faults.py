@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from scenario import after, eager_only, kinds, memory_only, passed
 
 from pytest_taskharness import CrashWindow, crash_windows
-from pytest_taskharness.errors import ConfigurationError, FaultNeverStruck, FidelityError
+from pytest_taskharness.errors import ConfigurationError, FaultNeverStruck, FidelityError, HarnessClosed
 from pytest_taskharness.faults.lines import lines_of
 
 workers_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
@@ -727,26 +727,6 @@ def test_a_dead_body_rolls_a_transaction_back(harness, app, tmp_path):
 
 
 @memory_only
-@pytest.mark.parametrize("window", ["child@before_ack", "child@after_body", "node@before_ack", "node@in_body:1"])
-def test_a_death_leaves_the_users_receivers_alone(harness, work, diary, window):
-    def ended(**_):
-        diary.append("postrun")
-
-    signals.task_postrun.connect(ended)
-    try:
-        fault = harness.faults.crash(work, at=window)
-        work.delay()
-        harness.settle()
-        fault.cancel()
-        before = diary.count("postrun")
-        work.delay()
-        harness.settle()
-        assert diary.count("postrun") == before + 1
-    finally:
-        signals.task_postrun.disconnect(ended)
-
-
-@memory_only
 def test_a_body_that_dies_before_it_commits_rolls_back(harness, app):
     database = sqlite3.connect(":memory:", check_same_thread=False)
     database.execute("CREATE TABLE payments (amount INTEGER)")
@@ -777,3 +757,66 @@ def test_a_lambda_on_a_line_of_the_body_is_a_second_time_of_this_line(harness, a
     later.delay()
     harness.settle()
     assert diary == ["begin", "middle", "begin", "middle", "hook"]
+
+
+@workers_only
+@pytest.mark.parametrize("at", ["child@in_body", "child@after_body", "child@before_result", "child@before_ack"])
+def test_who_listens_to_task_postrun_goes_on_listening_after_a_death(harness, app, at):
+    heard = []
+
+    def listen(task_id, **_):
+        heard.append(task_id)
+
+    @app.task(name="work.late", shared=False, acks_late=True)
+    def late():
+        return 1
+
+    signals.task_postrun.connect(listen)
+    harness.faults.crash(late, at=f"{at}:{lines_of(late)[0]}" if at.endswith("in_body") else at)
+    late.delay()
+    harness.drain()
+    heard.clear()
+    second = late.delay()
+    harness.drain()
+    assert heard == [second.id]
+
+
+@memory_only
+@pytest.mark.filterwarnings("error")
+def test_a_generator_that_a_dead_body_leaves_is_closed_in_silence(harness, app):
+    @app.task(name="work.generate", shared=False, acks_late=True)
+    def generate():
+        for number in (each for each in range(2)):
+            str(number)
+
+    harness.faults.crash(generate, at=f"in_body:{lines_of(generate)[-1]}")
+    generate.delay()
+    harness.settle()
+    harness.assert_succeeded(generate)
+
+
+@memory_only
+@pytest.mark.parametrize(
+    "script, text",
+    [
+        (lambda faults, task: faults.crash(task, at=24), "24 is no crash window"),
+        (lambda faults, task: faults.crash(task, at="in_body:0"), "numbers from 1 on; given: 0"),
+        (lambda faults, task: faults.crash(task, at="started", times="2"), "or None for each time; given: '2'"),
+        (lambda faults, task: faults.fail(task, ValueError, times=1.5), "or None for each time; given: 1.5"),
+        (lambda faults, task: faults.fail(task, UnicodeDecodeError), r"give it one: UnicodeDecodeError\(…\)"),
+        (lambda faults, task: faults.slow(task, float("inf")), "more than 0; given: inf"),
+        (lambda faults, task: faults.slow(task, float("nan")), "more than 0; given: nan"),
+        (lambda _, task: crash_windows(task.name), "takes a task, such as"),
+        (lambda _, task: CrashWindow("in_body", line="3"), "numbers from 1 on; given: '3'"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(harness, tasks, script, text):
+    with pytest.raises(ConfigurationError, match=text):
+        script(harness.faults, tasks.add)
+
+
+@memory_only
+def test_a_harness_that_is_closed_takes_no_faults(harness, tasks):
+    harness.close()
+    with pytest.raises(HarnessClosed):
+        harness.faults.fail(tasks.add, ValueError)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from celery import chord
+from celery.exceptions import Ignore
 from scenario import START, eager_only, memory_only
 
 from pytest_taskharness.errors import (
@@ -789,3 +790,38 @@ def lock_file(path):
 def test_nothing_dies_for_real_in_a_mode_that_cannot_be_forked(harness, tasks):
     with pytest.raises(FidelityError, match="forked=True"):
         harness.assert_idempotent(tasks.add.s(1, 2), observe=list, forked=True)
+
+
+@memory_only
+def test_a_body_that_loops_for_ever_is_ended(harness, app, bank):
+    @app.task(name="shop.loop", shared=False)
+    def loop():
+        while True:
+            bank.balance = 1
+
+    with pytest.raises(RunBudgetExceeded, match="has run 200,000 lines of its body in one run, and has not ended"):
+        harness.assert_idempotent(loop.s(), **bank.asked)
+
+
+@memory_only
+def test_a_body_that_waits_for_ever_for_one_that_died_is_found(harness, app, bank):
+    @app.task(name="shop.wait", shared=False, acks_late=True)
+    def wait():
+        while bank.mails and not bank.done:
+            pass
+        bank.mails = ["begun"]
+        bank.done = {1}
+
+    with pytest.raises(AssertionError, match="its end: expected that it comes to one"):
+        harness.assert_idempotent(wait.s(), **bank.asked)
+
+
+@brokers
+def test_what_a_death_has_stored_is_not_held_against_a_task_that_ignores_its_message(harness, app, bank):
+    @app.task(name="shop.ignore", shared=False, acks_late=True)
+    def ignore():
+        bank.balance = 1
+        raise Ignore
+
+    plans = harness.assert_idempotent(ignore.s(), **bank.asked)
+    assert "crash:child@started" in plans

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NoVerdict
+from ..timeline.runs import FINAL_STATES
 from ..wording import shown
 from .advice import RESULT
 from .differing import Incomparable, first_difference
@@ -56,10 +57,11 @@ def find(clean: Ending, ending: Ending) -> Finding | None:
     if ending.refused is not None:
         return Finding("observe()", shown(clean.observed), f"that it raised {shown(ending.refused)}")
     try:
-        return (
-            _differs("observe()", clean.observed, ending.observed)
-            or _differs(STATE, clean.state, ending.state, error=ending.error)
-            or _differs(RESULT, clean.result, ending.result)
+        effect = _differs("observe()", clean.observed, ending.observed)
+        if effect is not None or clean.state not in FINAL_STATES:
+            return effect  # a task that ignores its message says nothing, and leaves what a death has stored
+        return _differs(STATE, clean.state, ending.state, error=ending.error) or _differs(
+            RESULT, clean.result, ending.result
         )
     except Incomparable as error:
         raise NoVerdict(f"observe() cannot be compared: {error}") from error

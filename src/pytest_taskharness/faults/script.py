@@ -122,8 +122,11 @@ class Script:
         Raises:
             ConfigurationError: It contradicts another fault, or could never strike.
         """
-        if fault.times is not None and (isinstance(fault.times, bool) or fault.times < 1):
-            raise ConfigurationError(f"{fault}: times= is a number from 1 on, or None for each time.")
+        times: object = fault.times
+        if times is not None and (not isinstance(times, int) or isinstance(times, bool) or times < 1):
+            raise ConfigurationError(
+                f"{fault.kind}({fault.task!r}): times= is a number from 1 on, or None for each time; given: {times!r}"
+            )
         for other in self.faults:
             if other.is_pending and other.task == fault.task and (why := _contradiction(other, fault)):
                 raise ConfigurationError(f"{fault} contradicts {other}{_at(other)}: {why}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .leaving import codes_below, is_way_out, leave, manager_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Tracing"]
 
 _Trace = Callable[[FrameType, str, Any], Any]
+_YIELD: Final = dis.opmap["YIELD_VALUE"]
 
 
 class Tracing(threading.local):
@@ -81,7 +83,7 @@ class Tracing(threading.local):
 
     def _unwinding(self, frame: FrameType, event: str, _arg: Any) -> None:
         """The profile function, while no trace function is there: come back, and forbid the call that is next."""
-        if event in {"c_return", "c_exception"}:
+        if event in {"c_return", "c_exception"} or (event == "call" and _is_at_a_yield(frame)):
             return
         at = self._come_back(frame if event == "c_call" else frame.f_back)
         if event != "return" and at is not None:
@@ -113,6 +115,11 @@ class Tracing(threading.local):
             innermost = innermost or (frame if tracer else None)
             frame = frame.f_back
         return innermost
+
+
+def _is_at_a_yield(frame: FrameType) -> bool:
+    """Whether a generator goes on, or is closed, which calls nothing: where that raises, Python warns of it."""
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _YIELD
 
 
 def _stack() -> set[int]:

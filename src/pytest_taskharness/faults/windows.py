@@ -70,7 +70,9 @@ class CrashWindow:
         if (self.line is None) != (self.name != "in_body"):
             needs = "needs a line, as in 'in_body:24'" if self.line is None else "has no lines; 'in_body' has"
             raise ConfigurationError(f"the crash window {self.name!r} {needs}.")
-        if self.hit < 1:
+        if self.line is not None and not _is_from_one(self.line):
+            raise ConfigurationError(f"the lines of a file are numbers from 1 on; given: {self.line!r}.")
+        if not _is_from_one(self.hit):
             raise ConfigurationError(f"a window is reached for the first time as #1; given: #{self.hit}.")
         if self.death == "child" and self.name in _NODE_ONLY:
             raise ConfigurationError(
@@ -85,7 +87,7 @@ class CrashWindow:
         Raises:
             ConfigurationError: It is no window; the text names the nearest one.
         """
-        found = _WRITTEN.match(text)
+        found = _WRITTEN.match(text) if isinstance(text, str) else None  # type: ignore[redundant-expr]
         if found is None:
             raise ConfigurationError(
                 f"{text!r} is no crash window. It is written as 'before_ack', 'node@before_ack', 'child@in_body:24' or "
@@ -130,8 +132,13 @@ def crash_windows(task: Any, *, deaths: Iterable[str] = DEATHS, lines: bool = Tr
         task: The Celery task.
         deaths: ``node``, ``child`` or both.
         lines: Whether to include the lines of the body.
+
+    Raises:
+        ConfigurationError: It is no task, or there is no such death.
     """
-    deaths = tuple(deaths)
+    if not hasattr(task, "acks_late"):
+        raise ConfigurationError(f"crash_windows() takes a task, such as shop.tasks.charge; given: {task!r}")
+    deaths = (deaths,) if isinstance(deaths, str) else tuple(deaths)
     body = lines_of(task) if lines else []
     # An early acknowledgement is the main process's alone.
     return [
@@ -141,6 +148,10 @@ def crash_windows(task: Any, *, deaths: Iterable[str] = DEATHS, lines: bool = Tr
         for death in deaths
         if death != "child" or not (name in _NODE_ONLY or (name == "before_ack" and not task.acks_late))
     ]
+
+
+def _is_from_one(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _check_word(what: str, given: object, known: tuple[str, ...]) -> None:

@@ -29,6 +29,8 @@ __tracebackhide__ = True
 SECOND = "second"
 #: How many bodies a plan may start; thousands of plans must not take ten thousand each to find that a task is endless.
 MOST_RUNS = 1_000
+#: How many lines of one body may run in a plan; each plan runs them anew.
+MOST_LINES = 200_000
 
 
 class Exploring(Asserting):
@@ -200,6 +202,7 @@ class _Twin:
         self._forked = forked
         self._sig = sig
         self._world = world
+        world.most_lines = MOST_LINES
         self._trace: Any = None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from sys import _getframe
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class Faults:
         Raises:
             ConfigurationError: ``exc`` is no exception, or the fault contradicts another one.
         """
-        error = exc() if isinstance(exc, type) else exc
+        error = _made(exc)
         if not isinstance(error, Exception):
             raise ConfigurationError(f"fail() takes an exception, such as ConnectionError('refused'); given: {exc!r}")
         return self._add("fail", task, error, times=times)
@@ -96,7 +97,7 @@ class Faults:
             seconds: How many.
             times: For how many runs; each one if not given.
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < inf:
             raise ConfigurationError(f"slow() takes seconds, more than 0; given: {seconds!r}")
         return self._add("slow", task, seconds, times=times)
 
@@ -157,6 +158,7 @@ class Faults:
         return name
 
     def _check_mode(self) -> None:
+        self._harness._open()  # noqa: SLF001 - one of our own
         if self._harness.mode.endswith("+process"):
             raise FidelityError(
                 f"harness.faults works where the worker is stepped; in mode {self._harness.mode!r} it is a process of "
@@ -170,6 +172,17 @@ class Faults:
                 f"faults.{verb}() needs a broker and a worker; eager mode has neither. Run this test with "
                 "mode='memory'."
             )
+
+
+def _made(exc: object) -> object:
+    """An exception of a class that needs no arguments; else what was given."""
+    try:
+        return exc() if isinstance(exc, type) and issubclass(exc, Exception) else exc
+    except TypeError as error:
+        raise ConfigurationError(
+            f"fail() cannot make a {exc.__name__} by itself ({error}). To fix this, give it one: "  # type: ignore[attr-defined]
+            f"{exc.__name__}(…)."  # type: ignore[attr-defined]
+        ) from error
 
 
 def _origin() -> str:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app import trace
 
+from ..errors import RunBudgetExceeded
 from ..faults import Point, Watched
 from ..faults.lines import LineWatch, body_code, codes_of, with_lines
+from .explain import endless_body
 from .pool import Execution
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ class Body:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body as Celery does."""
         execution = self._world.execution_here()
-        if execution is None or not (self._world.script.armed or execution.on_line or execution.on_begin):
+        asked = self._world.script.armed or self._world.most_lines
+        if execution is None or not (asked or execution.on_line or execution.on_begin):
             return self._call(*args, **kwargs)
         if execution.on_begin is not None:
             execution.on_begin(execution)
@@ -123,7 +126,7 @@ class Body:
     def _watch(self, execution: Execution) -> AbstractContextManager[object]:
         body = body_code(self._task)
         wanted = self._world.script.lines_wanted(self._name, body)
-        if wanted is None and execution.on_line is None:
+        if wanted is None and execution.on_line is None and self._world.most_lines is None:
             return nullcontext()
         lines = _Lines(self._world, execution, body, wanted=wanted)
         return LineWatch(lines.watched, lines.on_line)
@@ -139,13 +142,14 @@ class _Lines:
         self._execution = execution
         self._body = body
         shared: Watched = frozenset()
-        if execution.on_line is not None:
+        if execution.on_line is not None or world.most_lines is not None:
             shared = execution.lines or (codes_of(body) if body is not None else frozenset())
         self.watched = _either(wanted or frozenset(), shared)
         self._is_wanted = _asked(wanted or frozenset())
         self._is_shared = _asked(shared)
         # By file: a lambda has lines of the function that it stands in, and a window is named by file and line.
         self._hits: Counter[tuple[str, int]] = Counter()
+        self._count = 0
 
     def on_line(self, code: CodeType, line: int) -> None:
         """Just before a line runs."""
@@ -153,6 +157,7 @@ class _Lines:
         if execution.killed and line in with_lines(code):
             return  # left, not entered: a process that dies rolls back and closes what `__exit__` would
         execution.stay_dead()
+        self._end_the_endless(line)
         if execution.on_line is not None and self._is_shared(code):
             execution.on_line(code, line)
             execution.stay_dead()
@@ -160,6 +165,15 @@ class _Lines:
             self._hits[place := (code.co_filename, line)] += 1
             point = Point("in_body", execution.task_name, execution.task_id, code, line, hit=self._hits[place])
             self._world.reach(point, execution, body=self._body)
+
+    def _end_the_endless(self, line: int) -> None:
+        """A body that loops for ever would keep the test for ever."""
+        self._count += 1
+        most, execution = self._world.most_lines, self._execution
+        if most is not None and self._count > most:
+            self._world.broke(RunBudgetExceeded(endless_body(execution.task_name, execution.task_id, most, line=line)))
+            execution.killed = True
+            execution.stay_dead()
 
 
 def _asked(watched: Watched) -> Callable[[CodeType], bool]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .pool import Execution
     from .world import World
 
-__all__ = ["deadlock", "generations", "run_budget", "time_budget"]
+__all__ = ["deadlock", "endless_body", "generations", "run_budget", "time_budget"]
 
 #: How many runs, or links of a retry chain, are shown before the rest is only counted.
 SHOWN = 10
@@ -161,6 +161,14 @@ def endless_call(world: World, task_id: str, limit: int) -> str:
         f"this call's task was retried {limit} times and has not ended: in eager mode a call follows the retries.\n"
         f"{_busiest(world, task_id)}\n"
         "To fix this, end the retries (max_retries, or a mocked dependency that recovers)."
+    )
+
+
+def endless_body(task: str, task_id: str, limit: int, *, line: int) -> str:
+    """A body loops and loops."""
+    return (
+        f"{task} {short_id(task_id)} has run {limit:,} lines of its body in one run, and has not ended; it is at line "
+        f"{line}.\nTo fix this, let the loop come to its end whatever it finds, or give it less to do in this test."
     )
 
 

@@ -39,6 +39,8 @@ class Mortal:
         self.on_death: Callable[[CrashWindow, Point], object] = lambda window, point: None
         #: What carries messages and results back from a forked child; None where nothing can.
         self.ferry: Ferry | None = None
+        #: How many lines a body that is watched may run before it is taken for endless; None: any number.
+        self.most_lines: int | None = None
 
     def sent_out(self, event: Event) -> None:
         """A message is out: by bad luck twice, or the last one that its sender lives to send."""
