@@ -772,13 +772,16 @@ def test_who_listens_to_task_postrun_goes_on_listening_after_a_death(harness, ap
         return 1
 
     signals.task_postrun.connect(listen)
-    harness.faults.crash(late, at=f"{at}:{lines_of(late)[0]}" if at.endswith("in_body") else at)
-    late.delay()
-    harness.drain()
-    heard.clear()
-    second = late.delay()
-    harness.drain()
-    assert heard == [second.id]
+    try:
+        harness.faults.crash(late, at=f"{at}:{lines_of(late)[0]}" if at.endswith("in_body") else at)
+        late.delay()
+        harness.drain()
+        heard.clear()
+        second = late.delay()
+        harness.drain()
+        assert heard == [second.id]
+    finally:
+        signals.task_postrun.disconnect(listen)
 
 
 @memory_only

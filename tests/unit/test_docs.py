@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from celery import VERSION
 
 import pytest_taskharness
 from pytest_taskharness import (
@@ -190,7 +191,12 @@ def test_shown_failures_are_the_real_ones(document, tmp_path):
     write_project(document, tmp_path)
     real = errors_of(tmp_path, *shown)
     for name, text in shown.items():
-        assert comparable(text) == comparable(real[name]), name
+        assert in_any_order(comparable(text)) == in_any_order(comparable(real[name])), name
+
+
+def in_any_order(lines):
+    """Before Celery 5.7 a lost task is acknowledged first and its failure stored then; the pages show the newest."""
+    return lines if VERSION >= (5, 7) else sorted(lines)
 
 
 def test_the_failure_in_the_readme_is_the_real_one(tmp_path):
