@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 
-__all__ = ["error_in", "identity_of", "shown_arguments", "state_after", "unregistered"]
+__all__ = ["error_in", "identity_of", "shown_arguments", "state_after"]
 
 
 def _headers(message: Any) -> dict[str, Any]:
@@ -39,10 +38,3 @@ def error_in(info: Any) -> BaseException:
 def state_after(outcome: str) -> str | None:
     """The state that an outcome leaves the task in; None where it says nothing of that."""
     return outcome if outcome in {"SUCCESS", "FAILURE", "RETRY"} else None
-
-
-def unregistered(app: Any, name: str | None) -> str:
-    """What is wrong with a task's name, and which one was meant."""
-    near = difflib.get_close_matches(str(name), [known for known in app.tasks if known != name], n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no task {name!r} is registered on app {app.main or app!r}{meant}"

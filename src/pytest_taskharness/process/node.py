@@ -15,8 +15,8 @@ from kombu.utils.uuid import uuid
 from ..clock.real import Real
 from ..errors import ConfigurationError, WorkerDied, hide_frames
 from ..servers.guarded import GuardedProcess
+from ..worker.apps import unregistered
 from .commands import COMMANDS, command, hand_over
-from .deliveries import unregistered
 from .journal import Journal
 from .ledger import Delivery
 from .spec import WorkerSpec

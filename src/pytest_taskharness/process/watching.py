@@ -16,9 +16,10 @@ from kombu import pidbox
 from kombu.transport import redis, virtual
 
 from ..faults import Script
+from ..worker.apps import unregistered
 from ..worker.consumer import WatchedChannel
 from .commands import Commands, stop_asking
-from .deliveries import identity_of, shown_arguments, unregistered
+from .deliveries import identity_of, shown_arguments
 from .faketime import whole_microseconds
 from .scribe import Scribe
 from .tracing import count_anew

@@ -12,8 +12,9 @@ from celery.app.utils import find_app
 from celery.local import Proxy
 
 from ..errors import ConfigurationError
+from ..wording import did_you_mean
 
-__all__ = ["checked_app", "load_app", "user_part"]
+__all__ = ["checked_app", "load_app", "unregistered", "user_part"]
 
 #: Whose frames stand between the import of a user's module and what it does.
 MACHINERY = {"__main__", "celery", "importlib", "kombu", "pytest_taskharness", "runpy"}
@@ -55,6 +56,12 @@ def checked_app(app: Any, *, origin: str) -> Any:
             "Name the Celery(…) object itself, for instance 'shop.tasks:app'."
         )
     return app
+
+
+def unregistered(app: Any, name: str | None) -> str:
+    """What is wrong with a task's name, and which one was meant."""
+    meant = did_you_mean(name, [known for known in app.tasks if known != name])
+    return f"no task {name!r} is registered on app {app.main or app!r}{meant.replace(' Did', '; did', 1)}"
 
 
 def _real(error: BaseException) -> BaseException:

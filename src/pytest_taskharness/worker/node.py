@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ..clock.virtual import VirtualTime
 from ..errors import ConfigurationError
 from ..recorder import Recorder
 from ..timeline import Event
+from .apps import unregistered
 from .company import Alarm, Hold
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
 from .pool import Execution, Killed, SteppedPool
@@ -312,9 +312,7 @@ class Node:
 
     def unregistered(self, name: str | None) -> str:
         """What is wrong with a task name, and which one was meant."""
-        near = difflib.get_close_matches(str(name), [known for known in self.app.tasks if known != name], n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        return f"no task {name!r} is registered on app {self.app.main or self.app!r}{meant}"
+        return unregistered(self.app, name)
 
     @staticmethod
     def _identity(message: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from celery import _state
 
+from ..clock.real import Real
 from ..errors import Deadlock
 from ..faults.lines import source_line
 
@@ -342,8 +343,14 @@ class Strands:
 
     def _hear(self, strands: list[Strand], seconds: float) -> bool:
         """Whether one stops, or ends, within real seconds."""
+        deadline = Real.monotonic() + seconds  # Condition.wait_for() reads a clock that can be frozen
         with self.news:
-            return self.news.wait_for(lambda: any(each.state is not _State.RUNNING for each in strands), seconds)
+            while all(each.state is _State.RUNNING for each in strands):
+                left = deadline - Real.monotonic()
+                if left <= 0:
+                    return False
+                self.news.wait(left)
+        return True
 
     def _give_up(self, waiting: list[Strand], patience: float) -> NoReturn:
         lasts = [next((step for step in reversed(self.steps) if step.copy == each.number), None) for each in waiting]
