@@ -16,7 +16,7 @@ __all__ = ["main"]
 #: In the order of the table.
 MEASUREMENTS = (
     "one_test", "on_redis", "throughput", "flatness", "startup", "servers", "waiting", "opening", "canvas",
-    "plans",
+    "plans", "beat",
 )  # fmt: skip
 
 

@@ -6,10 +6,14 @@ from typing import Any
 
 from celery import Celery
 
-__all__ = ["FIVE_BACKOFFS", "MINUTES_OF_A_DAY", "add", "app", "backing_off", "make_app", "noop", "retrying", "total"]
+__all__ = [
+    "FIVE_BACKOFFS", "HOURS_OF_A_DAY", "MINUTES_OF_A_DAY", "add", "app", "backing_off", "hourly", "make_app", "noop",
+    "retrying", "total",
+]  # fmt: skip
 
 #: 1 + 2 + 4 + 8 + 16 virtual seconds.
 FIVE_BACKOFFS = 31.0
+HOURS_OF_A_DAY = 24
 MINUTES_OF_A_DAY = 24 * 60
 
 
@@ -22,6 +26,10 @@ def make_app(name: str, **settings: Any) -> Celery:
     made.task(
         _backing_off, name="bench._backing_off", bind=True, autoretry_for=(ConnectionError,), retry_backoff=True,
         retry_jitter=False, max_retries=5,
+    )  # fmt: skip
+    made.task(
+        _hourly, name="bench._hourly", bind=True, autoretry_for=(ConnectionError,), retry_backoff=3600,
+        retry_backoff_max=3600, retry_jitter=False, max_retries=HOURS_OF_A_DAY,
     )  # fmt: skip
     return made
 
@@ -54,8 +62,15 @@ def _backing_off(self: Any) -> int:
     return int(self.request.retries)
 
 
+def _hourly(self: Any) -> int:
+    """Fail for a day."""
+    if self.request.retries < HOURS_OF_A_DAY:
+        raise ConnectionError
+    return int(self.request.retries)
+
+
 app = make_app("shop", broker="redis://localhost/0")
 app.finalize()
-noop, add, total, retrying, backing_off = (
-    app.tasks[f"bench.{name}"] for name in ("_noop", "_add", "_total", "_retrying", "_backing_off")
+noop, add, total, retrying, backing_off, hourly = (
+    app.tasks[f"bench.{name}"] for name in ("_noop", "_add", "_total", "_retrying", "_backing_off", "_hourly")
 )

@@ -1,4 +1,4 @@
-"""Backoff, countdown and eta, inside an open harness, beside the time that they take in reality."""
+"""Retries, countdown and eta, inside an open harness, beside the time that they take in reality."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pytest_taskharness.harness import Harness
 
 from .measure import repeated, timed
 from .report import Row, at_most, millis, times
-from .shop import FIVE_BACKOFFS, add, app, backing_off
+from .shop import FIVE_BACKOFFS, HOURS_OF_A_DAY, add, app, backing_off, hourly
 
 __all__ = ["measure"]
 
-HOUR, MONTH = 3600.0, 30 * 86400.0
+HOUR, DAY, MONTH = 3600.0, 86400.0, 30 * 86400.0
 
 
 def measure(quick: bool) -> list[Row]:
@@ -22,6 +22,7 @@ def measure(quick: bool) -> list[Row]:
     samples = 30 if quick else 200
     return [
         _row("five backoff retries (1, 2, 4, 8, 16 s)", retries, FIVE_BACKOFFS, goal=10e-3, samples=samples),
+        _row("a virtual day of retries, one an hour (24)", day_of_retries, DAY, goal=20e-3, samples=samples),
         _row("a countdown of an hour", countdown, HOUR, goal=1e-3, samples=samples),
         _row("an eta in 30 days", eta, MONTH, goal=1e-3, samples=samples),
     ]
@@ -48,6 +49,13 @@ def retries(harness: Harness) -> None:
     result = backing_off.delay()
     harness.settle()
     assert result.get() == 5
+
+
+def day_of_retries(harness: Harness) -> None:
+    """As a backoff that is capped at an hour, once it is there."""
+    result = hourly.delay()
+    harness.settle()
+    assert result.get() == HOURS_OF_A_DAY
 
 
 def countdown(harness: Harness) -> None:

@@ -18,14 +18,18 @@ __all__ = [
     "HarnessClosed",
     "LeftoverWork",
     "LossyRoundTrip",
+    "MomentMissed",
+    "NoSuchEntry",
     "NoSuchMessage",
     "NoSuchRun",
     "NoVerdict",
     "PlansLeftOut",
     "RunBudgetExceeded",
+    "ScheduleError",
     "ServerError",
     "TaskHarnessError",
     "TimeTravelError",
+    "UnconsumedMessage",
     "UnserializableValue",
     "WorkerDied",
 ]
@@ -80,8 +84,19 @@ class NoSuchRun(TaskHarnessError, LookupError):
     """``run_of()`` found no run; the message lists what was published instead."""
 
 
+class NoSuchEntry(TaskHarnessError, LookupError):
+    """The beat schedule has no entry of this name; the text names the nearest."""
+
+
 class NoSuchMessage(TaskHarnessError, LookupError):
     """A verb of ``harness.broker`` found no message where it looked; the text says where the message is instead."""
+
+
+class ScheduleError(TaskHarnessError):
+    """The beat schedule cannot work as it is written, or beat could not send an entry; the text says what is wrong.
+
+    Celery's own beat finds out when an entry is due, writes that into its log, and goes on.
+    """
 
 
 class NoVerdict(TaskHarnessError):
@@ -89,6 +104,10 @@ class NoVerdict(TaskHarnessError):
 
     The clean run fails already, say, or ``observe()`` does not return the same twice; the message says what to mend.
     """
+
+
+class MomentMissed(TaskHarnessError):
+    """``bring_to()``: the run never comes to that moment, or has been there before; the text says where it is."""
 
 
 class TimeTravelError(TaskHarnessError, ValueError):
@@ -104,7 +123,10 @@ class LeftoverWork(TaskHarnessError, AssertionError):
 
 
 class FaultNeverStruck(TaskHarnessError, AssertionError):
-    """A fault that the test has scripted (``harness.faults``) never struck: the test has not tested what it says."""
+    """A fault that the test has scripted never struck, or ``hold_in()`` has held nothing.
+
+    The test has not tested what it says.
+    """
 
 
 class ServerError(TaskHarnessError):
@@ -130,7 +152,10 @@ class ForeignMessage(TaskHarnessError):
 
 
 class WorkerDied(TaskHarnessError):
-    """A real worker process ended although the test did not end it; the message shows the end of its log."""
+    """A worker ended although the test did not end it.
+
+    Of a worker process the message shows the end of its log; of a stepped worker, which message it has stumbled over.
+    """
 
 
 class UnserializableValue(TaskHarnessError):
@@ -146,3 +171,7 @@ class LossyRoundTrip(UserWarning):
 
 class PlansLeftOut(UserWarning):
     """``assert_idempotent()`` has found nothing and not tried every schedule: there are more than ``max_schedules``."""
+
+
+class UnconsumedMessage(UserWarning):
+    """A test has ended with messages in a queue that none of its workers consumes: a queue's name may be misspelt."""

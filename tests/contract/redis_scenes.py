@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from scenario import START
 
+#: The memory broker follows Redis where the app's broker_url does.
+by_the_rules_of_redis = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
 on_redis = pytest.mark.parametrize("mode", ["fakeredis", "redis"], indirect=True)
 
 HOUR = 3600

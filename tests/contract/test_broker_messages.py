@@ -452,8 +452,8 @@ def test_unacked_shows_what_workers_hold(harness, tasks):
     assert harness.broker.unacked == []
 
 
-def test_the_visibility_timeout(harness, mode):
-    assert harness.broker.visibility_timeout == (None if mode == "memory" else 3600)
+def test_the_visibility_timeout(harness):
+    assert harness.broker.visibility_timeout == 3600
 
 
 def test_a_queue_that_the_app_knows_is_empty_before_it_is_declared(open_harness, app):

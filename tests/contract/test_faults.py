@@ -508,12 +508,12 @@ def test_a_harness_without_faults_leaves_tasks_as_they_were(open_harness, tasks)
 
 
 @workers_only
-def test_redis_takes_a_dead_workers_message_back_after_the_visibility_timeout(harness, work, mode):
+def test_redis_takes_a_dead_workers_message_back_after_the_visibility_timeout(harness, work):
     harness.faults.crash(work, at="after_body")
     work.delay()
     harness.settle()
-    assert harness.clock.now == (after() if mode == "memory" else after(hours=1))
-    assert "restore" in kinds(harness.run_of(work)) or mode == "memory"
+    assert harness.clock.now == after(hours=1)
+    assert "restore" in kinds(harness.run_of(work))
 
 
 # -- deaths for real

@@ -175,7 +175,7 @@ def test_after_several_workers_and_a_kill(kept, app, tasks, open_harness, mode):
         ({"workers": "two"}, ConfigurationError),
         ({"start": "not a time"}, ConfigurationError),
         ({"pool": "prefork"}, FidelityError),
-        ({"visibility_timeout": 60, "mode": "memory"}, FidelityError),
+        ({"visibility_timeout": 60, "mode": "eager"}, FidelityError),
         ({"visibility_timeout": -60, "mode": "fakeredis"}, ConfigurationError),
         ({"mode": "carrier pigeon"}, ConfigurationError),
         ({"config": {"worker_concurrency": "many"}}, ConfigurationError),

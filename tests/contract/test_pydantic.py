@@ -3,9 +3,12 @@
 No ``from __future__ import annotations`` here: Celery 5.5 reads a task's annotations as they are.
 """
 
+from datetime import datetime
+from decimal import Decimal
+
 import celery
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 pytestmark = pytest.mark.skipif(celery.VERSION < (5, 5), reason="pydantic tasks are new in Celery 5.5")
 
@@ -37,3 +40,65 @@ def test_what_is_no_model_fails_the_task(double):
     result = double.delay({"number": "many"})
     result.get(propagate=False)
     assert result.state == "FAILURE"
+
+
+def test_values_that_a_model_knows_how_to_read(harness, app):
+    class Invoice(BaseModel):
+        total: Decimal
+        due: datetime
+
+    @app.task(pydantic=True)
+    def tell(invoice: Invoice) -> list[str]:
+        return [str(invoice.total), invoice.due.isoformat()]
+
+    assert tell.delay({"total": "1.10", "due": "2030-01-01T00:00:00Z"}).get() == ["1.10", "2030-01-01T00:00:00+00:00"]
+
+
+def test_strict_takes_no_text_for_a_number(harness, app):
+    @app.task(pydantic=True, pydantic_strict=True)
+    def strict(order: Order) -> int:
+        return order.number
+
+    @app.task(pydantic=True)
+    def lax(order: Order) -> int:
+        return order.number
+
+    assert lax.delay({"number": "21"}).get() == 21
+    strict.delay({"number": "21"})
+    harness.settle()
+    harness.assert_failed(strict, match="valid integer")
+
+
+def test_the_context_of_the_validation(harness, app):
+    class Tenanted(BaseModel):
+        tenant: str
+
+        @field_validator("tenant")
+        @classmethod
+        def is_known(cls, value, info):
+            assert value in info.context["tenants"], f"nobody knows {value}"
+            return value
+
+    @app.task(pydantic=True, pydantic_context={"tenants": ["acme"]})
+    def serve(given: Tenanted) -> str:
+        return given.tenant
+
+    assert serve.delay({"tenant": "acme"}).get() == "acme"
+    serve.delay({"tenant": "other"})
+    harness.settle()
+    assert "nobody knows other" in str(harness.runs(serve)[-1].error)
+
+
+def test_how_a_model_is_dumped(harness, app):
+    @app.task(pydantic=True, pydantic_dump_kwargs={"exclude": {"lines"}})
+    def give() -> Order:
+        return Order(number=1, lines=["a"])
+
+    assert give.delay().get() == {"number": 1}
+
+
+def test_a_wrong_model_is_no_poison_but_a_failure_with_its_text(harness, double):
+    double.delay({"number": "many"})
+    harness.settle()
+    run = harness.assert_failed(double, match="valid integer")
+    assert len(run.attempts) == 1

@@ -7,7 +7,7 @@ import redis
 from celery import Celery, chord
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
-from redis_scenes import HOUR, happened, on_redis
+from redis_scenes import HOUR, happened, holder, on_redis
 from scenario import starts
 
 from pytest_taskharness import Harness
@@ -248,3 +248,14 @@ def test_nothing_that_a_test_leaves_is_there_in_the_next(open_harness, app, task
         assert keys(harness) == set()
         assert harness.settle().counts == {}
         assert app.AsyncResult("one").state == "PENDING"
+
+
+def test_without_ack_emulation_a_dead_worker_loses_what_it_held(open_harness, app, tasks):
+    app.conf.broker_transport_options = {"ack_emulation": False}
+    harness = open_harness(visibility_timeout=HOUR, workers=2)
+    tasks.noop.apply_async(countdown=60)
+    harness.drain()
+    run = harness.run_of(tasks.noop)
+    harness.worker(holder(run)).kill()
+    harness.clock.advance(days=1)
+    assert happened(run, "restore", "start") == []

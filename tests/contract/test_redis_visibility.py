@@ -9,12 +9,12 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Reject
 from celery.result import allow_join_result
-from redis_scenes import HOUR, happened, holder, on_redis, redelivered
+from redis_scenes import HOUR, by_the_rules_of_redis, happened, holder, redelivered
 from scenario import both_clocks, passed, starts
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, RunBudgetExceeded
 
-pytestmark = on_redis
+pytestmark = by_the_rules_of_redis
 
 
 @both_clocks
@@ -534,17 +534,6 @@ def test_what_the_test_itself_took_off_a_queue_comes_back_to_it(open_harness, ap
 
 
 # -- kombu's options
-
-
-def test_without_ack_emulation_a_dead_worker_loses_what_it_held(open_harness, app, tasks):
-    app.conf.broker_transport_options = {"ack_emulation": False}
-    harness = open_harness(visibility_timeout=HOUR, workers=2)
-    tasks.noop.apply_async(countdown=60)
-    harness.drain()
-    run = harness.run_of(tasks.noop)
-    harness.worker(holder(run)).kill()
-    harness.clock.advance(days=1)
-    assert happened(run, "restore", "start") == []
 
 
 def test_a_restore_limit_is_honoured_and_nothing_is_forgotten(open_harness, app, tasks):

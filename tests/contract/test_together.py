@@ -545,9 +545,9 @@ def test_a_held_body_can_be_terminated(harness, app):
     with harness.worker().hold_in(slow):
         result = slow.delay()
         other = harness.worker().hold_in(slow), slow.delay()
-        harness.settle()
+        harness.drain()
         app.control.revoke(result.id, terminate=True)
-        harness.settle()
+        harness.drain()
         other[0].release()
         harness.settle()
 

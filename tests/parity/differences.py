@@ -49,16 +49,6 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         2,
-        "unlike.messages_taken_ahead",
-        STEPPED,
-        title="prefetching",
-        lines=(
-            "-the user saw taken ahead",
-            "+the user saw taken when the first had ended",
-        ),
-    ),
-    Difference(
-        3,
         "unlike.globals_of_a_module",
         STEPPED,
         title="module globals",
@@ -68,7 +58,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         ),
     ),
     Difference(
-        4,
+        3,
         "unlike.a_limit_on_a_body_that_computes",
         STEPPED,
         title="time limits",
@@ -88,7 +78,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         ),
     ),
     Difference(
-        5,
+        4,
         "unlike.terminated_while_it_runs",
         STEPPED,
         title="`revoke(terminate=True)` of a running task",

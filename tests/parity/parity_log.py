@@ -90,6 +90,8 @@ def _published(sender, body, headers, properties, routing_key, **_):
         return
     _, _, embed = body
     known = {name: headers[name] for name in _HEADERS if headers.get(name)}
+    if "stamped_headers" in known:
+        known["stamped_headers"] = sorted(known["stamped_headers"])  # Celery makes it of a set
     if headers.get("expires"):
         known["expires"] = True
     if any(headers.get("timelimit") or ()):

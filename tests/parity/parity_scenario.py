@@ -15,8 +15,10 @@ from parity_log import shown
 
 from pytest_taskharness import Harness
 
-__all__ = ["SCENARIOS", "Scenario", "in_order", "load", "nobody_consumes", "outcome", "scenario"]
+__all__ = ["APART", "SCENARIOS", "Scenario", "in_order", "load", "nobody_consumes", "outcome", "scenario", "task_apart"]
 
+#: For ``imports``: the module with tasks that not every worker may have.
+APART = ["scenarios._apart"]
 #: By name, in the order of the modules.
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -39,18 +41,20 @@ class Scenario:
 
 
 def scenario(
-    *, since: tuple[int, ...] = (), **config: Any
+    *, since: tuple[int, ...] = (), races: tuple[tuple[int, ...], ...] = ((), ()), **config: Any
 ) -> Callable[[Callable[[Harness], Any]], Callable[[Harness], Any]]:
     """Register a function as a scenario: ``@scenario()``, or with settings, ``@scenario(result_extended=True)``.
 
-    With an older Celery than ``since``, as ``(5, 7)``, there is no scenario.
+    With an older Celery than ``since``, as ``(5, 7)``, there is no scenario, nor from the first to before the second
+    release of ``races``, in which a real worker's processes race each other.
     """
 
     def register(play: Callable[[Harness], Any]) -> Callable[[Harness], Any]:
         name = f"{play.__module__.rpartition('.')[2]}.{play.__name__}"
         assert name not in SCENARIOS, f"two scenarios are called {name}"
         assert play.__doc__, f"scenario {name} has no docstring that says what it shows"
-        if tuple(map(int, celery.__version__.split(".")[:2])) >= since:
+        installed = celery.VERSION[:3]
+        if installed >= since and not races[0] <= installed < races[1]:
             SCENARIOS[name] = Scenario(name, play.__doc__, play, config)
         return play
 
@@ -62,6 +66,11 @@ def load() -> dict[str, Scenario]:
     for theme in THEMES:
         importlib.import_module(f"scenarios.{theme}")
     return SCENARIOS
+
+
+def task_apart(name: str) -> Any:
+    """A task that not every worker has; its scenario needs the setting ``imports=APART``."""
+    return getattr(importlib.import_module(*APART), name)
 
 
 def outcome(*results: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import parity_log
+from celery.exceptions import TimeLimitExceeded
 from parity_app import app
 from parity_log import shown
 
@@ -42,6 +43,8 @@ def play(scenario: Scenario, mode: str) -> Trace:
         harness.settle()
         told = parity_log.read(log, offset=offset)
         names = Names(told)
+        dead = _killed(harness)
+        told = [line for line in told if not (line["id"] in dead and _is_unwinding(line))]
         lines = [f"the user saw {shown(answer)}", *_told(told, names), *_recorded(harness, names)]
     return [names.in_text(line.replace("\n", " / ")) for line in lines]
 
@@ -102,16 +105,20 @@ def _told(told: list[dict[str, Any]], names: Names) -> Iterator[str]:
     """The lines of each attempt, in order.
 
     Not ordered are attempts among each other, and what other processes tell of an attempt (that it was published,
-    and received) with what its body tells: a real worker's main process receives ahead.
+    received, and revoked) with what its body tells: a real worker's main process receives ahead.
     """
-    elsewhere = {"publish": 0, "received": 1}
-    killed = {line["id"] for line in told if str(line["detail"].get("error")).startswith("TimeLimitExceeded")}
-    lines = (line for line in told if not (line["id"] in killed and _is_unwinding(line)))
+    elsewhere = {"publish": 0, "received": 1, "revoked": 3}
     for line in sorted(
-        lines, key=lambda line: (names.place(line["id"]), line["retries"], elsewhere.get(line["what"], 2))
+        told, key=lambda line: (names.place(line["id"]), line["retries"], elsewhere.get(line["what"], 2))
     ):  # fmt: skip
         detail = " ".join(f"{key}={value!r}" for key, value in _rounded(line["detail"]).items())
         yield f"{names.of(line['id'])}, attempt {line['retries'] + 1}: {line['what']} {detail}".rstrip()
+
+
+def _killed(harness: Harness) -> set[str | None]:
+    """The tasks that were over their hard time limit."""
+    errors = ((event.id, event.detail.get("error")) for event in harness.timeline)
+    return {task_id for task_id, error in errors if isinstance(error, TimeLimitExceeded)}
 
 
 def _is_unwinding(line: dict[str, Any]) -> bool:

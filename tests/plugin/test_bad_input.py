@@ -139,8 +139,8 @@ def test_a_pool_belongs_to_a_real_worker_process(mode):
 
 def test_a_visibility_timeout_belongs_to_redis():
     assert refused(FidelityError, Harness.open, app, visibility_timeout=3600) == (
-        "visibility_timeout=3600 belongs to Redis; mode 'memory' redelivers when a connection is lost. Run this "
-        "test with mode='fakeredis', 'redis' or 'redis+process'."
+        "visibility_timeout=3600 belongs to Redis; mode 'memory' follows the app's broker_url, which is not set. Run "
+        "this test with mode='fakeredis', 'redis' or 'redis+process', or with config={'broker_url': 'redis://'}."
     )
 
 

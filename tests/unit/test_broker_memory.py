@@ -6,7 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pytest_taskharness.broker.memory import AMQP, RABBITMQ, REDIS, MemoryBroker, profile_for
+from pytest_taskharness.broker.memory import MemoryBroker
+from pytest_taskharness.broker.profiles import AMQP, RABBITMQ, REDIS, profile_for
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
@@ -61,7 +62,7 @@ def test_publishing_makes_the_queue(broker):
 
 
 def test_declaring_twice_keeps_what_is_there(broker):
-    broker.declare("q", max_priority=5)
+    broker.declare("q", {"x-max-priority": 5})
     broker.put("q", payload())
     broker.declare("q")
 
@@ -140,7 +141,7 @@ def test_rabbitmq_ignores_priorities_unless_the_queue_declares_a_maximum(clock):
 
 def test_rabbitmq_caps_priorities_at_the_declared_maximum(clock):
     broker = MemoryBroker(clock, profile=RABBITMQ)
-    broker.declare("q", max_priority=5)
+    broker.declare("q", {"x-max-priority": 5})
 
     assert prioritised(broker, 1, 7, 9, 5) == [7, 9, 5, 1]
 

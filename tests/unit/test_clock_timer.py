@@ -31,6 +31,17 @@ def test_entries_are_due_in_order_of_time_whatever_the_order_of_calls(timer):
     assert timer.peek().at == NOW + timedelta(seconds=10)
 
 
+def test_an_entry_comes_again_until_it_is_cancelled(timer):
+    calls = []
+    entry = timer.call_repeatedly(30, calls.append, ("again",))
+
+    timer.pop().entry()
+    assert due(timer) == [30]
+
+    entry.cancel()
+    assert (due(timer), calls) == ([], ["again"])
+
+
 def test_ties_run_first_in_first_out(timer):
     calls = []
     for name in "abcde":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import threading
 
+import pytest
+
 from pytest_taskharness.process.packing import pack, unpack
 from pytest_taskharness.timeline.archive import Recorded
 
@@ -35,6 +37,13 @@ def test_plain_values_arrive_as_they_are():
 def test_an_exception_arrives_without_its_init():
     error = sent(Refused(7, reason="closed"))
     assert (type(error), str(error), error.code, error.args) == (Refused, "7: closed", 7, ("7: closed",))
+
+
+def test_an_exception_of_pythons_own_keeps_its_text():
+    with pytest.raises(UnicodeDecodeError) as raised:
+        b"[\xff]".decode()
+    arrived = sent(raised.value)
+    assert (str(arrived), arrived.start) == (str(raised.value), 1)
 
 
 def test_the_cause_of_an_exception_arrives():

@@ -112,3 +112,14 @@ def test_what_nothing_can_explain_any_more_is_told_as_it_was_written():
     assert told(weaver, written) == []
     assert [each["kind"] for each in weaver.rest()] == ["deliver", "start", "receive"]
     assert not weaver.is_waiting
+
+
+def test_what_a_beat_publishes_is_delivered_after_the_beat_has_told_of_it():
+    published = record("publish", OTHER, tag=None)
+    published["about"] = {"fires": True}
+    beat = [published, record("beat fire", OTHER, tag=None)]
+    main = [record("deliver", MAIN), record("receive", MAIN)]
+    for written in interleavings(beat, main):
+        weaver = Weaver()
+        assert [kind for kind, _ in told(weaver, written)] == ["publish", "beat fire", "deliver", "receive"]
+        assert not weaver.is_waiting

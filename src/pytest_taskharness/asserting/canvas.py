@@ -23,7 +23,7 @@ Signature = Mapping[str, Any]
 #: Options that Celery writes into a signature for its own book-keeping.
 INTERNAL_OPTIONS = frozenset(
     {"root_id", "parent_id", "group_id", "group_index", "chord", "chord_size", "reply_to", "add_to_parent"}
-    | {"stamped_headers", "producer", "link", "link_error"}
+    | {"stamped_headers", "producer", "link", "link_error", "chain"}
 )
 
 
@@ -88,7 +88,10 @@ def parse(signature: Signature, *, follows: bool = False, inherited: Mapping[str
     kind = signature.get("subtask_type") or str(signature["task"]).removeprefix("celery.")
     options = _merged(signature["options"], inherited or {})
     build = _CANVAS.get(kind if _is_canvas(signature) else "", _call)
-    return build(signature, options, follows=follows)
+    node = build(signature, options, follows=follows)
+    # What Celery lets follow without a chain: of three groups in a row, the last.
+    after = [parse(link, follows=True) for link in reversed(_signatures(signature["options"].get("chain")))]
+    return chain_of([node, *after]) if after else node
 
 
 def _merged(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:

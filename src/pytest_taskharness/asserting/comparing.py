@@ -28,6 +28,8 @@ _FILLED_IN = frozenset(
     | {"task_id", "argsrepr", "kwargsrepr", "countdown", "eta"}
 )
 _ROUNDING = 0.001
+#: So many comparisons of members with members are made without a thought.
+_MOST_COMPARED = 2_500
 
 
 class _Missing:
@@ -98,6 +100,9 @@ class Comparison:
         return first == other
 
 
+_Inner = Callable[[Node | None, Node | None], Comparison]
+
+
 def kind_of(node: Node) -> str:
     """``task``, ``chain``, ``group`` or ``chord``."""
     return "task" if isinstance(node, Call) else type(node).__name__.lower()
@@ -117,7 +122,7 @@ def compare_nodes(expected: Node | None, actual: Node | None, signatures: Signat
     kind = Condition("kind", "", *kinds, Verdict(kinds[0] == kinds[1]))
     sides = _members(expected), _members(actual)
     ordered = isinstance(expected, Chain) or isinstance(actual, Chain)
-    members = [inner(*both) for both in _aligned(*sides)] if ordered else _best(*sides, inner)
+    members = [inner(*both) for both in _aligned(*sides)] if ordered else _best(*sides, inner, signatures)
     bodies = _body(expected), _body(actual)
     return Comparison(expected, actual, (kind,), tuple(members), inner(*bodies) if any(bodies) else None)
 
@@ -145,20 +150,41 @@ def _aligned(expected: tuple[Node, ...], actual: tuple[Node, ...]) -> list[tuple
 
 
 def _best(
-    expected: tuple[Node, ...], actual: tuple[Node, ...], inner: Callable[[Node | None, Node | None], Comparison]
+    expected: tuple[Node, ...], actual: tuple[Node, ...], inner: _Inner, signatures: Signatures
 ) -> list[Comparison]:  # fmt: skip
     straight = list(map(inner, expected, actual))
     if len(expected) == len(actual) and all(found.holds for found in straight):
         return straight  # the usual case, without comparing everything with everything
-    table = [[inner(one, other) for other in actual] for one in expected]
-    pairs = pair(
-        table, holds=lambda found: found.holds, score=lambda found: (found.same_task, found.held)
-    )  # fmt: skip
-    found = [
-        table[row][pairs[row]] if row in pairs else inner(one, None) for row, one in enumerate(expected)
-    ]  # fmt: skip
-    taken = set(pairs.values())
-    return found + [inner(None, other) for column, other in enumerate(actual) if column not in taken]
+    found = _twins(expected, actual, inner, signatures) if len(expected) * len(actual) > _MOST_COMPARED else {}
+    taken = {column for column, _ in found.values()}
+    rows = [row for row in range(len(expected)) if row not in found]
+    columns = [column for column in range(len(actual)) if column not in taken]
+    table = [[inner(expected[row], actual[column]) for column in columns] for row in rows]
+    pairs = pair(table, holds=lambda each: each.holds, score=lambda each: (each.same_task, each.held))
+    found |= {rows[row]: (columns[column], table[row][column]) for row, column in pairs.items()}
+    taken = {column for column, _ in found.values()}
+    beside = [found[row][1] if row in found else inner(one, None) for row, one in enumerate(expected)]
+    return beside + [inner(None, other) for column, other in enumerate(actual) if column not in taken]
+
+
+def _twins(
+    expected: tuple[Node, ...], actual: tuple[Node, ...], inner: _Inner, signatures: Signatures
+) -> dict[int, tuple[int, Comparison]]:  # fmt: skip
+    """Of many members, those that are written alike and match: what has a matcher finds its partner among the rest."""
+    places: dict[str, list[int]] = {}
+    for column, node in reversed(list(enumerate(actual))):
+        places.setdefault(_written(node, signatures), []).append(column)
+    found = {}
+    for row, node in enumerate(expected):
+        alike = places.get(_written(node, signatures))
+        if alike and (comparison := inner(node, actual[alike[-1]])).holds:
+            found[row] = alike.pop(), comparison
+    return found
+
+
+def _written(node: Node, signatures: Signatures) -> str:
+    named = ((call.task, labelled(call, signatures(call.task))) for call in calls(node))
+    return repr([(task, sorted((str(label), repr(value)) for label, value in given.items())) for task, given in named])
 
 
 def _conditions(expected: Call, actual: Call, signatures: Signatures, *, exact: bool) -> list[Condition]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .binding import Label, labelled
+from .binding import PARENT_RESULT, Label, labelled
 from .canvas import Call, Chord, Node
 from .comparing import MISSING, Comparison, Condition, Signatures, kind_of
 from .texts import call_text, show
@@ -22,6 +22,8 @@ class _Hidden:
 
 
 HIDDEN = _Hidden()
+#: Of a group or a header with more members, those that match are counted.
+MOST_MEMBERS = 20
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Drawing:
     def _actual_canvas(self, comparison: Comparison) -> list[str]:
         kind = comparison.conditions[0]
         lines = [f"  {kind.actual}" if kind.verdict.holds else f"! {kind.actual}   (expected a {kind.expected})"]
-        for part in comparison.members:
-            lines += _inside(self.actual(part))
+        for part in _worth_drawing(comparison.members):
+            lines += _inside([f"  {part}"] if isinstance(part, str) else self.actual(part))
         if comparison.body is not None:
             lines += ["  and then", *_inside(self.actual(comparison.body))]
         return lines
@@ -83,8 +85,10 @@ class Drawing:
             return _lines(*draw(node), width=width)
         members = node.header if isinstance(node, Chord) else _members(node)
         lines = [kind_of(node)]
-        for member in members:
+        for member in members[:MOST_MEMBERS]:
             lines += [f"  {line}" for line in self._tree(member, draw)]
+        if len(members) > MOST_MEMBERS:
+            lines.append(f"  … and {len(members) - MOST_MEMBERS} more")
         if isinstance(node, Chord):
             lines += ["and then", *(f"  {line}" for line in self._tree(node.body, draw))]
         return lines
@@ -105,7 +109,8 @@ class Drawing:
         return [head], [_Piece(_option(name, value)) for name, value in options.items()]
 
     def _plain_call(self, call: Call) -> _Row:
-        return [_Piece(call_text(call.task, call.args, call.kwargs, hidden=call.hidden))], []
+        args = (PARENT_RESULT, *call.args) if call.follows else call.args
+        return [_Piece(call_text(call.task, args, call.kwargs, hidden=call.hidden))], []
 
     def _actual_call(self, comparison: Comparison) -> _Row:
         expected, call = comparison.expected, comparison.actual
@@ -148,6 +153,19 @@ _Row = tuple[list[_Piece], list[_Piece]]
 
 def _members(node: Any) -> tuple[Node, ...]:
     return node.links if hasattr(node, "links") else node.members  # type: ignore[no-any-return]
+
+
+def _worth_drawing(members: Sequence[Comparison]) -> list[Comparison | str]:
+    """The members; where there are many, those that differ, and how many more there are."""
+    if len(members) <= MOST_MEMBERS:
+        return list(members)
+    differing = [member for member in members if not member.holds]
+    left, same = len(differing) - MOST_MEMBERS, len(members) - len(differing)
+    return [
+        *differing[:MOST_MEMBERS],
+        *([f"… {left} more that differ"] if left > 0 else []),
+        *([f"… {same} that match"] if same else []),
+    ]
 
 
 def _named(label: Label, text: str) -> str:

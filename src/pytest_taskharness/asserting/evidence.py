@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from ..errors import TimeTravelError
-from ..timeline import Message, Timeline
+from ..timeline import Message, Run, Timeline
 from ..timeline.table import offset
 
 __all__ = ["Asserting", "Evidence", "Registry", "World"]
@@ -22,6 +22,9 @@ class World(Protocol):
     @property
     def now(self) -> datetime:
         """The virtual time (aware)."""
+
+    def stuck(self, run: Run) -> str | None:
+        """Why nobody will ever take the message of a run, or None."""
 
     def drain(self) -> object:
         """Run all that is due now, including what it publishes; the clock stays."""
@@ -71,6 +74,10 @@ class Evidence:
     def route_hint(self, task: str, queue: str) -> str | None:
         """Why a task is not routed to a queue, where that is known."""
         return None if self.registry is None else self.registry.route_hint(task, queue)
+
+    def stuck(self, run: Run) -> str | None:
+        """Why nobody will ever take the message of a run, where that is so."""
+        return None if self.world is None else self.world.stuck(run)
 
     def offset(self, at: datetime) -> str:
         """Virtual time since the start, as ``t+60.000s``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import AmbiguousRun, NoSuchRun
 from ..timeline import Message, Run
+from .announced import never_came
 from .evidence import Asserting, Evidence
 from .expectation import Expectation
 from .matchers import is_signature
@@ -16,6 +17,8 @@ from .texts import counted, indented, run_rows
 __all__ = ["Lookup", "find_runs", "name_of", "the_run"]
 
 __tracebackhide__ = True
+
+MOST_NOTES = 3
 
 
 class Lookup(Asserting):
@@ -99,12 +102,20 @@ def _ambiguous(evidence: Evidence, x: Any, found: list[Run]) -> AmbiguousRun:
 
 def _nothing(evidence: Evidence, x: Any) -> NoSuchRun:
     name = name_of(evidence, x)
+    reason = never_came(evidence, name)
+    hints = [f"hint: {reason}"] if reason else []
     runs = sorted(evidence.timeline.runs(), key=lambda run: -_likeness(name, run))
     if not runs:
         return NoSuchRun(f"no run of {name}: nothing has been published or run")
     rows = run_rows(runs, evidence.timeline.start)
     head = f"no run of {name}; there {'is' if len(runs) == 1 else 'are'} {counted(len(runs), 'run')}, nearest first:"
-    return NoSuchRun("\n".join([head, *indented(rows)]))
+    return NoSuchRun("\n".join([head, *indented(rows), *hints, *_poisoned(evidence)]))
+
+
+def _poisoned(evidence: Evidence) -> list[str]:
+    """What no worker could take: perhaps it was meant."""
+    notes = (event.detail.get("note") for event in evidence.timeline if event.kind == "poison")
+    return [f"hint: a worker has refused a message: {note}" for note in list(dict.fromkeys(notes))[:MOST_NOTES]]
 
 
 def _likeness(name: str, run: Run) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from ..timeline import Message
+from .announced import never_came
 from .canvas import Call
 from .comparing import Comparison
 from .evidence import Evidence
@@ -114,21 +114,11 @@ class Miss:
         return "one that matches was published as a retry, under the id of its first attempt; that does not count"
 
     def _later_link(self) -> str | None:
-        task = self.expectation.node.task if isinstance(self.expectation.node, Call) else None
-        before = next((message.task for message in self.messages if task in _announced(message.embed)), None)
-        if before is None:
+        if not isinstance(self.expectation.node, Call):
             return None
-        return f"{task} comes after {before} and is published when that has run: call harness.settle()"
+        return never_came(self.evidence, self.expectation.node.task)
 
 
 def _score(comparison: Comparison) -> str:
     other = "" if comparison.same_task else ", another task"
     return f"{comparison.held} of {counted(comparison.total, 'condition')}{other}"
-
-
-def _announced(value: Any) -> set[str]:
-    """The names of all tasks that a message says shall follow."""
-    if isinstance(value, Mapping):
-        own = {value["task"]} if isinstance(value.get("task"), str) else set()
-        return own.union(*map(_announced, value.values()))
-    return set().union(*map(_announced, value)) if isinstance(value, (list, tuple)) else set()

@@ -87,7 +87,8 @@ def _options(message: Message) -> dict[str, Any]:
     countdown = int(delay) if delay is not None and delay.is_integer() else delay
     known = {"queue": message.queue, "countdown": countdown, "eta": message.eta, "task_id": message.id}
     reprs = {"argsrepr": message.argsrepr, "kwargsrepr": message.kwargsrepr}
-    return {**message.options, **known, **reprs}
+    stamps = message.headers.get("stamps") or {}  # given as options, and published apart
+    return {**stamps, **message.options, **known, **reprs}
 
 
 def _with_chain(message: Message) -> Unit:

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
 
-from ..timeline import Message, Run, short_id
+from ..timeline import Event, Message, Run, Timeline, short_id
 from ..timeline.table import arguments, offset
 from ..wording import LONGEST_VALUE, shown
 
 __all__ = [
     "aligned", "call_text", "capped", "counted", "indented", "message_rows", "published_text", "run_rows", "run_text",
-    "seconds", "show", "site",
+    "seconds", "show", "site", "start_text",
 ]  # fmt: skip
 
 __tracebackhide__ = True
@@ -98,6 +98,14 @@ def run_text(run: Run) -> str:
     messages = run.messages
     call = _message_text(messages[-1]) if messages else call_text(run.task, run.args, run.kwargs)
     return f"{call} {short_id(run.id)}"
+
+
+def start_text(timeline: Timeline, event: Event) -> str:
+    """A start, with the task and the arguments of then: self.replace() puts another task under the same id."""
+    run = Run(timeline, str(event.id))
+    own = [message for message in run.messages if message.task == event.task]
+    before = [message for message in own if message.seq < event.seq] or own[:1]
+    return f"{_message_text(before[-1])} {short_id(run.id)}" if before else run_text(run)
 
 
 def run_rows(runs: Sequence[Run], start: datetime, *, most: int = MOST_LINES) -> list[str]:

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..timeline import Event, Run
+from .announced import never_came
 from .evidence import Asserting, Evidence
 from .lookup import find_runs, name_of, the_run
+from .matchers import is_signature
 from .story import unmet
-from .texts import aligned, capped, indented, run_text, seconds
+from .texts import aligned, capped, indented, seconds, start_text
 
 __all__ = ["TimingAssertions"]
 
@@ -79,10 +81,13 @@ class TimingAssertions(Asserting):
         matched: list[Event] = []
         for task in tasks:
             ids = {run.id for run in find_runs(self._evidence, task)}
-            last = matched[-1].seq if matched else -1
-            found = next((event for event in starts if event.id in ids and event.seq > last), None)
+            last, name = matched[-1].seq if matched else -1, _name_of_task(task)
+            # After self.replace() one id has several tasks.
+            meant = [event for event in starts if event.id in ids]
+            meant = [event for event in meant if event.task == name] or meant
+            found = next((event for event in meant if event.seq > last), None)
             if found is None:
-                started = any(event.id in ids for event in starts)
+                started = bool(meant)
                 raise AssertionError(_out_of_order(self._evidence, tasks, matched, started=started))
             matched.append(found)
         return [Run(self._evidence.timeline, str(event.id)) for event in matched]
@@ -92,14 +97,24 @@ def _out_of_order(evidence: Evidence, tasks: Sequence[Any], matched: list[Event]
     names = [name_of(evidence, task) for task in tasks]
     missing, before = names[len(matched)], names[len(matched) - 1]
     reason = f"{missing} did not start after {before}" if started else f"{missing} never started"
+    why = None if started else never_came(evidence, missing)
     marks = {event.seq: f"{place}." for place, event in enumerate(matched, 1)}
     rows = [
-        (marks.get(event.seq, ""), evidence.offset(event.at), run_text(Run(evidence.timeline, str(event.id))))
+        (marks.get(event.seq, ""), evidence.offset(event.at), start_text(evidence.timeline, event))
         for event in _starts(evidence)
     ]
     wanted = indented(f"{place}. {name}" for place, name in enumerate(names, 1))
     found = ["; what started:", *indented(capped(aligned(rows)))] if rows else ["; nothing has started at all"]
-    return "\n".join(["expected these to run, in this order", *wanted, f"but {reason}{found[0]}", *found[1:]])
+    hints = [f"hint: {why}"] if why else []
+    return "\n".join(["expected these to run, in this order", *wanted, f"but {reason}{found[0]}", *found[1:], *hints])
+
+
+def _name_of_task(x: Any) -> str | None:
+    """The task's name, where a test gave a task, a name or a signature."""
+    if is_signature(x):
+        return str(x["task"])
+    found = x if isinstance(x, str) else getattr(x, "name", None)
+    return found if isinstance(found, str) else None
 
 
 def _starts(evidence: Evidence) -> list[Event]:

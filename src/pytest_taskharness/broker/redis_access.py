@@ -109,6 +109,12 @@ class RedisAccess:
         return redis.Redis(connection_pool=self.pool)
 
     @cached_property
+    def decoding(self) -> Any:
+        """A plain client that answers with texts, on connections of its own."""
+        options = {**self.pool.connection_kwargs, "decode_responses": True}
+        return redis.Redis(connection_pool=Pool(connection_class=self.pool.connection_class, **options))
+
+    @cached_property
     def _prefixing(self) -> PrefixingRedis:
         client = PrefixingRedis(connection_pool=self.pool)
         client.ping()

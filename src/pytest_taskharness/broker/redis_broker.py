@@ -21,15 +21,14 @@ from kombu.utils.json import dumps, loads
 from redis.exceptions import RedisError
 
 from ..clock.real import plain
-from ..errors import ConfigurationError, ServerError
+from ..errors import ServerError
 from . import canary
+from .profiles import visibility_timeout_in
 from .redis_access import RedisAccess
 from .tampered import Tampered
 
 __all__ = ["RedisBroker", "StoredMessage", "broker_named"]
 
-#: kombu's own default: one hour.
-VISIBILITY_TIMEOUT = 3600.0
 #: kombu's defaults for the lists of a queue: one for each of these priorities, called by the queue's name and this.
 PRIORITY_STEPS = (0, 3, 6, 9)
 SEPARATOR = "\x06\x16"
@@ -118,7 +117,7 @@ class RedisBroker(Tampered):
         self.own_prefix = f"{key_prefix}{self.name}:" if key_prefix else ""
         self.prefix = f"{self.own_prefix}{options.get('global_keyprefix', '')}"
         self.options = {**options, "global_keyprefix": self.prefix}
-        self.visibility_timeout = _seconds(options.get("visibility_timeout", VISIBILITY_TIMEOUT))
+        self.visibility_timeout = visibility_timeout_in(options)
         self._now = now
         #: Its harness has ended; whoever still holds it must not believe that somebody will deliver.
         self.closed = False
@@ -301,11 +300,3 @@ class RedisBroker(Tampered):
 def escaped(prefix: str) -> str:
     """For ``MATCH``, which takes a glob."""
     return "".join(f"\\{character}" if character in r"\*?[]^-" else character for character in prefix)
-
-
-def _seconds(timeout: Any) -> float:
-    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout > 0:
-        return float(timeout)
-    raise ConfigurationError(
-        f"broker_transport_options['visibility_timeout'] is a number of seconds above 0; the app has {timeout!r}"
-    )

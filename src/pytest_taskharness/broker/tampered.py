@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from kombu.serialization import loads
@@ -46,6 +47,12 @@ class Tampered:
         self._refused = 0
         #: What this process has put into a queue, oldest first, by task id: a test may want it there once more.
         self.sent: dict[str, list[Sent]] = {}
+        #: The queues of which a text has said already that no worker consumes them.
+        self.reported: set[str] = set()
+        #: Called with a channel that is to be closed, the deliveries that were held there for too long, and how long.
+        self.on_consumer_timeout: Callable[[Any, list[Any], float], object] = lambda channel, held, seconds: None
+        #: Why no queue has taken a message, by its task id.
+        self.dropped: dict[str, str] = {}
         #: Called with the task id, and the number of the retry, of a message that a test has put into a queue.
         self.on_added: Callable[[str, int], object] = lambda task_id, retries: None
         #: Called with the task id of a message that a test has taken out of one.
@@ -68,6 +75,13 @@ class Tampered:
                 "(retry_policy={'max_retries': 3}), or end the outage before."
             )
         raise error
+
+    def expiry_due(self) -> datetime | None:
+        """When a message next becomes a dead letter because its time is over: only RabbitMQ has such queues."""
+        return None
+
+    def expire_now(self) -> None:
+        """There are none."""
 
     def remember(self, queue: str, payload: Payload) -> None:
         """A message is put into a queue."""

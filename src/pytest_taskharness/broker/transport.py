@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from queue import Empty
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport.virtual.exchange import STANDARD_EXCHANGE_TYPES
 
 from . import canary
+from .broadcast import BroadcastChannel
 from .driven import DrivenTransport
-from .memory import MemoryBroker, Payload, QueuedMessage
+from .memory import MemoryBroker
+from .queued import Overdue, Payload, QueuedMessage
 
 __all__ = ["SCHEME", "Channel", "Transport", "address", "connect"]
 
@@ -34,7 +39,30 @@ def address(broker: MemoryBroker) -> str:
     if broker not in _names:
         _names[broker] = f"broker-{next(_numbers)}"
         _brokers[_names[broker]] = broker
+        broker.route = partial(_route, ref(broker))
     return f"{SCHEME}://{_names[broker]}//"
+
+
+def queues_bound(broker: MemoryBroker, exchange: str, routing_key: str) -> list[str]:
+    """The queues to which an exchange sends what has this routing key."""
+    if not exchange:  # the default exchange: each queue is bound to it by its name
+        return [routing_key] if broker.has(routing_key) else []
+    found = _state(broker).exchanges.get(exchange)
+    if found is None:
+        return []
+    kind = STANDARD_EXCHANGE_TYPES[found["type"]](None)
+    return sorted(kind.lookup(found["table"], exchange, routing_key, None))
+
+
+def _route(broker: ref[MemoryBroker], exchange: str, routing_key: str) -> list[str]:
+    found = broker()
+    return [] if found is None else queues_bound(found, exchange, routing_key)
+
+
+def _unroutable(exchange: str, routing_key: str, exchanges: Mapping[str, Any]) -> str:
+    if exchange not in exchanges:
+        return f"there is no exchange {exchange!r}"
+    return f"no queue is bound to exchange {exchange!r} for routing key {routing_key!r}"
 
 
 def connect(broker: MemoryBroker, **transport_options: Any) -> Connection:
@@ -57,18 +85,22 @@ class QoS:
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Remember a delivery."""
-        queued = self.channel.taken.pop(delivery_tag)
-        self._delivered[delivery_tag] = self.channel.broker.unacked[delivery_tag] = queued
+        queued = self._delivered[delivery_tag] = self.channel.taken.pop(delivery_tag)
+        self.channel.broker.hold(delivery_tag, queued)
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a delivery for good."""
         self._forget(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Forget a delivery, or put it back at the head of its queue."""
-        message = self._forget(delivery_tag)
-        if requeue and message is not None:
-            self.channel.broker.put_back(message)
+        """Forget a delivery, or put it back in its queue: at the head, but on Redis at the end."""
+        message, broker = self._forget(delivery_tag), self.channel.broker
+        if message is None:
+            return
+        if requeue:
+            broker.put_back(message, at_end=broker.visibility_timeout is not None)
+        else:
+            broker.reject(message)
 
     def restore_by_tag(self, delivery_tag: str) -> None:
         """The broker takes a delivery, of any channel, for lost: by the name that kombu has for it on Redis."""
@@ -77,11 +109,26 @@ class QoS:
     def restore_unacked(self) -> None:
         """Put everything back, oldest first in line: what a broker does when a connection is lost."""
         for delivery_tag in reversed(list(self._delivered)):
-            self.reject(delivery_tag, requeue=True)
+            message = self._forget(delivery_tag)
+            if message is not None:
+                self.channel.broker.put_back(message)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The same, by the name that a closing channel uses."""
         self.restore_unacked()
+
+    @property
+    def visibility_timeout(self) -> float | None:
+        """In seconds."""
+        return self.channel.broker.visibility_timeout
+
+    def restore_now(self) -> list[Overdue]:
+        """Put back what was held for longer than that."""
+        return self.channel.broker.restore_now()
+
+    def held(self, delivery_tag: str) -> QueuedMessage:
+        """What was delivered."""
+        return self._delivered[delivery_tag]
 
     def _forget(self, delivery_tag: str) -> QueuedMessage | None:
         """What the broker still knows to be delivered here."""
@@ -89,7 +136,7 @@ class QoS:
         return self.channel.broker.unacked.pop(delivery_tag, None)
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(BroadcastChannel):
     """A virtual channel on a memory broker."""
 
     QoS = QoS
@@ -105,12 +152,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._turn = 0
 
     def _get(self, queue: str, timeout: Any = None) -> Payload:
-        message = self._reached_broker().get(queue)
+        message = self._reached_broker().get(self.own.get(queue, queue))
         if message is None:
             raise Empty
         canary.check(message.payload, self.broker.name, queue=queue)
-        # A delivery tag belongs to a delivery, not to a message: a redelivered one gets a new tag.
-        tag = self.broker.next_tag()
+        # A delivery tag belongs to a delivery, not to a message; but on Redis kombu gives a message one for good.
+        kept = None if self.broker.visibility_timeout is None else message.payload["properties"].get("delivery_tag")
+        tag = kept or self.broker.next_tag()
         properties = {**message.payload["properties"], "delivery_tag": tag}
         self.taken = {tag: message}
         return {**message.payload, "properties": properties}
@@ -122,11 +170,27 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             message = self.basic_get(queue)
             if message is not None:
                 self._turn = (self._turn + offset + 1) % len(queues)
+                self.qos.held(message.delivery_tag).holder = self
                 return message, queue
         return None
 
+    def abandon(self) -> None:
+        """Forget what is held without giving it back: the process is dead."""
+        self.qos._delivered.clear()
+
     def _put(self, queue: str, message: Payload, **kwargs: Any) -> None:
         self._open_broker().publish(queue, canary.stamped(message, self.broker.name))
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        if not (exchange and self.broker.profile.drops_unroutable):
+            return list(super()._lookup(exchange, routing_key, default))
+        return queues_bound(self.broker, exchange, routing_key)
+
+    def basic_publish(self, message: Payload, exchange: str, routing_key: str, **kwargs: Any) -> Any:
+        """Publish; where no queue is bound, RabbitMQ drops the message without a word."""
+        if exchange and self.broker.profile.drops_unroutable and not self._lookup(exchange, routing_key):
+            self._open_broker().drop(message, _unroutable(exchange, routing_key, self.state.exchanges))
+        return super().basic_publish(message, exchange, routing_key, **kwargs)
 
     def _open_broker(self) -> MemoryBroker:
         if self.broker.closed:
@@ -150,11 +214,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return False
 
     def _put_fanout(self, exchange: str, message: Payload, routing_key: str | None = None, **kwargs: Any) -> None:
-        for queue in sorted(self._lookup(exchange, routing_key)):
+        for queue in self.own_queues(sorted(self._lookup(exchange, routing_key or ""))):
             self._open_broker().put(queue, canary.stamped(message, self.broker.name))
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        self._reached_broker().declare(queue, max_priority=(kwargs.get("arguments") or {}).get("x-max-priority"))
+        self._reached_broker().declare(queue, kwargs.get("arguments"))
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return self._reached_broker().has(queue)

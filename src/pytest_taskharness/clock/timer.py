@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time as clocks  # read when it is asked: virtual while a harness is open
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 from kombu.asynchronous.timer import Timer as KombuTimer
 from kombu.asynchronous.timer import scheduled
 
-from .real import Real, plain
+from .real import plain
 from .virtual import VirtualTime
 
 __all__ = ["Due", "SteppedTimer"]
@@ -53,12 +54,12 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
         return self.enter_at(self.Entry(fun, args, kwargs), request_eta or eta, priority)
 
     def enter_at(self, entry: Any, eta: Any = None, priority: int = 0, time: Any = None) -> Any:
-        """Schedule an entry at a datetime, or at an instant of the real monotonic clock."""
+        """Schedule an entry at a datetime, or at an instant of the monotonic clock as everybody reads it."""
         if eta is None:
             return self._push(entry, self._time.now, priority)
         if isinstance(eta, datetime):
             return self._push(entry, plain(eta), priority)
-        return self.enter_after(eta - Real.monotonic(), entry, priority)
+        return self.enter_after(eta - clocks.monotonic(), entry, priority)
 
     def enter_after(self, secs: float, entry: Any, priority: int = 0, time: Any = None) -> Any:
         """Schedule an entry after so many virtual seconds, rounded up to a microsecond so that it never is early."""
@@ -66,6 +67,21 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
         # bucket of tokens that lacks a nanosecond's worth would ask again for ever.
         microseconds = max(int(secs > 0), ceil(float(secs) * 1_000_000 - 1e-3))
         return self._push(entry, self._time.now + timedelta(microseconds=microseconds), priority)
+
+    def call_repeatedly(
+        self, secs: float, fun: Callable[..., Any], args: Any = (), kwargs: Any = None, priority: int = 0
+    ) -> Any:  # fmt: skip
+        """Schedule ``fun`` again and again, until its entry is cancelled."""
+
+        def call_and_again(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fun(*args, **kwargs)
+            finally:
+                if not entry.canceled:
+                    self.enter_after(secs, entry, priority)
+
+        entry = self.Entry(call_and_again, args, kwargs)
+        return self.enter_after(secs, entry, priority)
 
     def _push(self, entry: Any, at: datetime, priority: int) -> Any:
         self._counter += 1

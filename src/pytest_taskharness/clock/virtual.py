@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import TimeTravelError, hide_frames
 from ..wording import did_you_mean
 from .freezer import Freezer
 from .real import plain
 
-__all__ = ["Clock", "VirtualTime"]
+__all__ = ["Clock", "VirtualTime", "span"]
 
 __tracebackhide__ = hide_frames
 
@@ -83,7 +83,7 @@ class Clock(Generic[ReportT]):
             TimeTravelError: The sum is negative, or a name is not one of ``timedelta``'s.
             RunBudgetExceeded: Work at one instant never ends.
         """
-        step = _timedelta(delta, after=self.now)
+        step = span(delta, after=self.now, verb="clock.advance")
         if step < timedelta(0):
             raise TimeTravelError(
                 f"clock.advance({_written(delta)}) would move the clock back by {-step}. Virtual time only moves "
@@ -117,19 +117,23 @@ class Clock(Generic[ReportT]):
         return f"<Clock {self.now.isoformat()}>"
 
 
-def _timedelta(delta: dict[str, float], *, after: datetime) -> timedelta:
-    """The timedelta that these names make; adding it to ``after`` works too."""
+def span(delta: Mapping[str, Any], *, after: datetime, verb: str) -> timedelta:
+    """The timedelta that these names make; adding it to ``after`` works too.
+
+    Raises:
+        TimeTravelError: They make none.
+    """
     for name in delta:
         if name not in _UNITS:
             meant = did_you_mean(name, _UNITS)
-            raise TimeTravelError(f"clock.advance({_written(delta)}): {name!r} is no unit of time.{meant} {_TAKES}")
+            raise TimeTravelError(f"{verb}({_written(delta)}): {name!r} is no unit of time.{meant} {_TAKES}")
     try:
         step = timedelta(**delta)
         after + step
     except (TypeError, ValueError, OverflowError) as error:
-        raise TimeTravelError(f"clock.advance({_written(delta)}): {error}. {_TAKES}") from None
+        raise TimeTravelError(f"{verb}({_written(delta)}): {error}. {_TAKES}") from None
     return step
 
 
-def _written(delta: dict[str, float]) -> str:
+def _written(delta: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in delta.items())

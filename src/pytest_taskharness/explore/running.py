@@ -130,8 +130,13 @@ def check_clean(call: str, run: Run | None) -> None:
     Raises:
         NoVerdict: So it is; with its traceback.
     """
-    if run is None or not run.attempts or _final_state(run) not in {"SUCCESS", *_UNDECIDED}:
+    if run is None or not run.attempts or not _has_done_its_work(run):
         raise NoVerdict(_fails_by_itself(call, run))
+
+
+def _has_done_its_work(run: Run) -> bool:
+    """Whether it has ended as it was meant to; since Celery 5.7 a FAILURE is stored of a message that is rejected."""
+    return run.attempts[-1].outcome == "REJECTED" or _final_state(run) in {"SUCCESS", *_UNDECIDED}
 
 
 def _redeliver(twin: Twin, task_id: str) -> None:

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import hide_frames
+from ..timeline import Run
 from ..worker.report import Report
+from .unconsumed import stuck
 
 if TYPE_CHECKING:
     from .harness import Harness
@@ -28,6 +30,10 @@ class Driven:
     def now(self) -> datetime:
         """The current instant."""
         return self._harness.clock.now
+
+    def stuck(self, run: Run) -> str | None:
+        """Why nobody will take a message, or None."""
+        return stuck(self._harness._world, run)  # noqa: SLF001 - its own
 
     def drain(self) -> Report:
         """Do what is due."""

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from ..errors import ConfigurationError, hide_frames
 from ..servers.given import GivenURL
 
-__all__ = ["check_queues", "check_types", "given_redis", "moment"]
+__all__ = ["check_concurrency", "check_queues", "check_types", "given_redis", "moment"]
 
 __tracebackhide__ = hide_frames
 
@@ -31,6 +31,14 @@ def check_queues(queues: object) -> None:
     names = queues if isinstance(queues, (list, tuple)) else [queues]
     if queues is not None and (names is not queues or not all(isinstance(name, str) for name in names)):
         raise ConfigurationError(f"queues= takes a list of names of queues; given: {queues!r}")
+
+
+def check_concurrency(concurrency: object) -> None:
+    """Refuse a ``concurrency=`` that is no number of slots."""
+    if concurrency is None:
+        return
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigurationError(f"concurrency= takes a whole number, at least 1; given: {concurrency!r}")
 
 
 def moment(start: datetime | str | None) -> datetime | None:

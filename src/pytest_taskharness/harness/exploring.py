@@ -138,6 +138,8 @@ class Exploring(Asserting):
         workers = [] if self._default_workers else list(world.nodes)
         start = None if self._given["clock"] == "real" else self.clock.now
         harness = self.open(self.app, self.mode, start=start, seed=self.seed, **self._given)
+        if self.mode == "memory":  # an hour for each crash says nothing new, and no world could be used again
+            harness._open().broker.redeliver_at_once()  # noqa: SLF001 - one of our own
         for node in workers:
             harness.worker(node.name, queues=node.only, concurrency=node.concurrency)
         return harness

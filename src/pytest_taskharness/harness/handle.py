@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FidelityError, hide_frames
+from ..errors import FaultNeverStruck, FidelityError, hide_frames
 from .staging import Node, World
 
-__all__ = ["Held", "Worker"]
+__all__ = ["Held", "Worker", "check_held"]
 
 __tracebackhide__ = hide_frames
 
@@ -105,3 +105,19 @@ class Worker:
     def __repr__(self) -> str:
         """As ``<Worker a>``."""
         return f"<Worker {self.name}>"
+
+
+def check_held(world: World) -> None:
+    """Complain of bodies that were to be held, and never came.
+
+    Raises:
+        FaultNeverStruck: The text lists them.
+    """
+    missing = world.never_held()
+    if missing:
+        listed = "\n".join(f"  {task} on {worker}" for task, worker in missing)
+        raise FaultNeverStruck(
+            f"expected {len(missing)} run{'s' * (len(missing) != 1)} to be held by hold_in(); none has begun:\n"
+            f"{listed}\n"
+            "Let the task run on that worker before the test ends (harness.drain()), or release() what is not needed."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -10,19 +11,22 @@ from typing import Any, ClassVar
 from .. import modes
 from ..asserting import Assertions
 from ..clock.virtual import Clock
-from ..errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, hide_frames
+from ..errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, UnconsumedMessage, hide_frames
 from ..report.attaching import attach_harness
 from ..servers.given import GivenURL
 from ..timeline import Message, Run, Tally, Timeline
 from ..worker.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
-from .arguments import check_queues, check_types, given_redis, moment
+from .arguments import check_concurrency, check_queues, check_types, given_redis, moment
+from .beat import Beats
+from .bringing import bring_to
 from .broker_handle import Broker, end_interruptions
 from .exploring import Exploring
 from .faults import Faults, check_struck
-from .handle import Worker
+from .handle import Worker, check_held
 from .staging import Stage, World
+from .unconsumed import left_behind, nobody
 
 __all__ = ["Harness"]
 
@@ -31,6 +35,9 @@ __tracebackhide__ = hide_frames
 #: How many bodies may wait inside one another where the app does not say ``worker_concurrency``.  A fixed number:
 #: Celery's default, the number of cores, would make a test depend on the machine.
 DEFAULT_CONCURRENCY = 4
+#: In eager mode, where no worker has a pool: how many calls may run inside one another.  Each holds a connection, of
+#: which Celery has ten (``broker_pool_limit``).
+EAGER_CONCURRENCY = 8
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -53,6 +60,9 @@ class Harness(Assertions, Exploring):
         self._stack = stack
         self._closed = False
         self._default_workers = True
+        #: The workers that the test has named, and what it has asked of those that were started for it.
+        self._named: set[str] = set()
+        self._started: dict[str, dict[str, Any]] = {}
         self.strict_leftovers = False
         self._forgiven = False
 
@@ -116,6 +126,7 @@ class Harness(Assertions, Exploring):
         self.faults = Faults(self, self._world.script, check_forks=self._world.ferry_or_refuse)
         self.broker = Broker(self, self._open)
         self._stack.callback(end_interruptions, self._world)
+        self.beat = Beats(self, self._open, at_end=self._stack.callback)
         super().__init__(self._world.timeline, world=Driven(self), registry=Registry(self.app))
 
     def _employ(self, workers: object) -> None:
@@ -126,11 +137,12 @@ class Harness(Assertions, Exploring):
 
     def _concurrency(self) -> int:
         configured = self.app.conf.worker_concurrency
-        if configured in (None, 0, "auto"):  # all of them mean the cores of a machine
-            return DEFAULT_CONCURRENCY
-        if not str(configured).isdigit():
+        unsaid = configured in (None, 0, "auto")  # all of them mean the cores of a machine
+        if not unsaid and not str(configured).isdigit():
             raise ConfigurationError(f"worker_concurrency is a number, or 'auto'; the app has {configured!r}")
-        return int(configured)
+        if self.mode == "eager":
+            return EAGER_CONCURRENCY
+        return DEFAULT_CONCURRENCY if unsaid else int(configured)
 
     # -- life
 
@@ -162,15 +174,19 @@ class Harness(Assertions, Exploring):
         self._never_closed.remove(self)
         with self._stack:  # also where the broker cannot be asked any more
             leftovers = self._leftovers() if self.strict_leftovers and not self._forgiven else []
+            unconsumed = left_behind(self._world, self.app) if not (self._forgiven or leftovers) else []
         if leftovers:
             raise LeftoverWork("the test ended with work still pending:\n" + "\n".join(leftovers))
         if not self._forgiven:
             check_struck(self._world.script)
+            check_held(self._world)
+        for text in unconsumed:
+            warnings.warn(UnconsumedMessage(text), stacklevel=2)
 
     def _leftovers(self) -> list[str]:
         broker = self._world.broker
         waiting = [
-            f"  in queue {queue!r}: {message.headers.get('task')}"
+            f"  in queue {queue!r}: {message.headers.get('task')}{nobody(self._world, queue)}"
             for queue in broker.queues
             for message in broker.peek(queue)
             if "task" in message.headers
@@ -232,6 +248,21 @@ class Harness(Assertions, Exploring):
         limit = timedelta(seconds=max_time) if isinstance(max_time, (int, float)) else max_time
         return self._open().settle(max_time=limit, max_runs=max_runs)
 
+    def bring_to(self, x: Any, moment: str) -> Run:
+        """Drive until one run is at a moment, and not one step further: to revoke it there, say, or to kill its worker.
+
+        Args:
+            x: A result, an id, a message, a run, or a task that has one run.
+            moment: ``"queued"``, its message lies in a queue; ``"held_for_eta"``, a worker has it and waits for its
+                eta; ``"running"``, its body has begun, and goes on with the next step.
+
+        Raises:
+            ConfigurationError: There is no such moment, or ``x`` is a group.
+            MomentMissed: The run has been there before, or never comes there.
+            FidelityError: The mode has no such moment.
+        """
+        return bring_to(self, x, moment)
+
     def _run_until(self, moment: datetime) -> Report:
         return self._open().run_until(moment)
 
@@ -275,21 +306,45 @@ class Harness(Assertions, Exploring):
         """
         world = self._open()
         check_queues(queues)
+        check_concurrency(concurrency)
         if self.mode == "eager":
             raise FidelityError("eager mode has no worker. Run this test with mode='memory'.")
         how = self._how(pool, arguments)
         found = [node for node in world.nodes if name in (None, node.name)]
         if name is None and len(found) != 1:
             raise ConfigurationError(f"worker() means the only worker; there are {[node.name for node in found]}")
-        if found:
+        asked = {"queues": queues, "concurrency": concurrency, **how}
+        asked = {option: value for option, value in asked.items() if value is not None}
+        if found and not self._is_replaced(found[0].name, asked):
+            self._named |= {node.name for node in found if name}
             return Worker(world, found[0])
         if self._default_workers:
             self._default_workers = False
-            for node in list(world.nodes):
+            for node in [node for node in world.nodes if node.name not in self._named]:
                 world.dismiss(node)
         assert name is not None
         node = world.add_node(name, queues=queues, concurrency=concurrency or self._concurrency(), **how)
+        self._named.add(name)
+        self._started[name] = asked
         return Worker(world, node)
+
+    def _is_replaced(self, name: str, asked: dict[str, Any]) -> bool:
+        """Whether a worker that is there gives way to one of the same name: a default one that is asked for more.
+
+        Raises:
+            ConfigurationError: It was started for this test as it is.
+        """
+        if not asked:
+            return False
+        if self._default_workers and name not in self._named:
+            return True
+        if asked == self._started.get(name):
+            return False
+        given = ", ".join(f"{option}={value!r}" for option, value in asked.items())
+        raise ConfigurationError(
+            f"worker({name!r}, {given}): a worker of this name is there already, and was started otherwise. Say so "
+            "when it is named first, or choose another name."
+        )
 
     def _how(self, pool: str | None, arguments: Sequence[str]) -> dict[str, Any]:
         how: dict[str, Any] = {"pool": pool} if pool else {}

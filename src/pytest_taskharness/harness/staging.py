@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..broker.profiles import Profile, profile_for, visibility_timeout_in
 from ..clock.virtual import VirtualTime
 from ..errors import ConfigurationError, FidelityError
 from ..faults import Script
@@ -46,6 +47,8 @@ class World(Protocol):
     """What the harness asks of a world, whether somebody steps it or it goes on by itself."""
 
     nodes: Any
+    sources: Any
+    recorder: Any
     broker: Any
     time: Any
     script: Script
@@ -53,6 +56,9 @@ class World(Protocol):
     @property
     def timeline(self) -> Timeline:
         """What happened."""
+
+    def never_held(self) -> list[tuple[str, str]]:
+        """The tasks, and their workers, of which a run was to be held, and none has come."""
 
     def ferry_or_refuse(self) -> object:
         """Refuse where a body cannot run in a forked child."""
@@ -77,6 +83,9 @@ class World(Protocol):
 
     def step(self) -> Run | None:
         """Take one step."""
+
+    def bring_to(self, task_id: str, moment: str) -> None:
+        """Drive until one run is at a moment."""
 
     def drain(self) -> Report:
         """All that is due now."""
@@ -129,10 +138,10 @@ class Stage:
             self._check_visibility_timeout(self.visibility_timeout)
 
     def _check_visibility_timeout(self, given: object) -> None:
-        if self.mode in {"memory", "eager"}:
+        if self.mode == "eager":
             raise FidelityError(
-                f"visibility_timeout={given!r} belongs to Redis; mode {self.mode!r} redelivers when a connection is "
-                "lost. Run this test with mode='fakeredis', 'redis' or 'redis+process'."
+                f"visibility_timeout={given!r} belongs to deliveries; in eager mode the body runs at the call. Run "
+                "this test with mode='memory', 'fakeredis', 'redis' or 'redis+process'."
             )
         if isinstance(given, bool) or not isinstance(given, (int, float)) or given <= 0:
             raise ConfigurationError(f"visibility_timeout= takes seconds, more than 0; given: {given!r}")
@@ -187,17 +196,37 @@ class Stage:
         if self.mode in {"memory", "eager"}:
             from ..worker.supply import memory_supply
 
-            return memory_supply(app, time=time)
+            return memory_supply(app, time=time, profile=self._profile(app))
         self._needs_libraries()
         from ..worker import redis_supply
+        from ..worker.supply import options_for
 
-        options = redis_supply.options_for(app, self.config, self.visibility_timeout)
+        options = options_for(app, self.config, self.visibility_timeout)
         if self.mode == "fakeredis":
             return redis_supply.fakeredis_supply(app, options, time=time)
         from ..servers.redis import the_redis
 
         server = the_redis(self.redis)
         return redis_supply.redis_supply(app, options, time=time, url=server.url, server=server)
+
+    def _profile(self, app: Any) -> Profile:
+        """How the broker behaves that the app is configured for."""
+        from ..worker.supply import broker_url, options_for
+
+        url = broker_url(app, self.config)
+        profile = profile_for(url)
+        if self.mode == "eager":
+            return replace(profile, visibility_timeout=None, consumer_timeout=None)
+        if profile.visibility_timeout is not None:
+            timeout = visibility_timeout_in(options_for(app, self.config, self.visibility_timeout))
+            return replace(profile, visibility_timeout=timeout)
+        if self.visibility_timeout is not None:
+            raise FidelityError(
+                f"visibility_timeout={self.visibility_timeout!r} belongs to Redis; mode 'memory' follows the app's "
+                f"broker_url, which is {_scheme(url)}. Run this test with mode='fakeredis', 'redis' or "
+                "'redis+process', or with config={'broker_url': 'redis://'}."
+            )
+        return profile
 
     def _needs_libraries(self) -> None:
         wanted = ["redis", *(["fakeredis", "lupa"] if self.mode == "fakeredis" else [])]
@@ -207,3 +236,8 @@ class Stage:
                 f"mode {self.mode!r} needs {' and '.join(missing)}. Install it with\n"
                 f"    pip install 'pytest-taskharness[{EXTRAS[self.mode]}]'"
             )
+
+
+def _scheme(url: str | None) -> str:
+    """A URL may have a password."""
+    return f"'{url.partition('://')[0]}://…'" if url else "not set"

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..worker import takeover
+from .scribe import the_scribe
 from .spec import WorkerSpec
 
 __all__ = ["belong_to_test"]
@@ -21,9 +22,14 @@ def belong_to_test(app: Any, spec: WorkerSpec) -> None:
     _name_databases(spec)
     enter = _for_good.enter_context
     enter(takeover._unobserved(app))
-    enter(takeover._configured(app, spec.settings))
+    enter(takeover._configured(app, {**spec.settings, **_kept_here()}))
     enter(takeover._fresh(app))
     enter(takeover._rebound(app, spec.settings))
+
+
+def _kept_here() -> dict[str, str]:
+    """What a beat remembers is gone with the worker's directory, and never lies where the tests are run."""
+    return {"beat_schedule_filename": str(the_scribe().directory / "celerybeat-schedule")}
 
 
 def _name_databases(spec: WorkerSpec) -> None:

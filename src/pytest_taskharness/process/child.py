@@ -46,7 +46,9 @@ def _prepared_app(spec: Any) -> Any:
 
         sleep_by_the_clock()
     app = import_app(spec)
+    from .beating import watch_beat
     from .belonging import belong_to_test
+    from .collecting import watch_strategies
     from .scribe import the_scribe
     from .tracing import listen, watch_pool
     from .watching import watch_consumer
@@ -54,8 +56,10 @@ def _prepared_app(spec: Any) -> Any:
     belong_to_test(app, spec)
     scribe = the_scribe()
     listen(scribe, app)
+    collection = watch_strategies(scribe)
     watch_consumer(scribe)
-    watch_pool()
+    watch_pool(collection)
+    watch_beat(scribe)
     if spec.instant is not None:
         from .holding import hold_by_the_clock
         from .sleeping import tell_of_waits

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import RunBudgetExceeded
 from ..timeline import short_id
 from ..timeline.table import offset
-from ..worker.explain import deadlock, run_budget
+from ..worker.explain import deadlock as deadlock_of_tasks
+from ..worker.explain import run_budget
 from .faketime import find_library
 from .ledger import Delivery
 
@@ -33,6 +34,18 @@ def needs_faketime(what: str) -> str:
         "install the extra that moves real processes through time,\n"
         "    pip install 'pytest-taskharness[faketime]'\n"
         "or run this test with mode='memory', 'fakeredis' or 'redis', whose clock is virtual."
+    )
+
+
+def deadlock(world: ProcessWorld, waiting_for: Iterable[str]) -> str:
+    """Who waits for what; what a beat may publish some day is nothing to wait for."""
+    text = deadlock_of_tasks(cast("Any", world), waiting_for)
+    beats = [beat.worker for beat in world.beats.of({node.name for node in world.nodes if node.goes_on})]
+    if not beats:
+        return text
+    return (
+        f"{text}\n  the beat of {', '.join(beats)} goes on for ever, and a beat alone is not waited for: say how long, "
+        "by result.get(timeout=…) or harness.clock.advance(…)"
     )
 
 
@@ -68,7 +81,7 @@ def standing(world: ProcessWorld) -> str:
     lines += [_delivery(world, each) for each in deliveries[:SHOWN]]
     if len(deliveries) > SHOWN:
         lines.append(f"  … and {len(deliveries) - SHOWN} more")
-    return "\n".join([*lines, *_queues(world), *map(_worker, world.nodes)])
+    return "\n".join([*lines, *_queues(world), *map(_worker, world.nodes), *_beats(world)])
 
 
 def _delivery(world: ProcessWorld, delivery: Delivery) -> str:
@@ -101,6 +114,13 @@ def _queues(world: ProcessWorld) -> list[str]:
 def _worker(node: WorkerProcess) -> str:
     state = "paused" if node.paused else "alive" if node.alive else node.ending()
     return f"  worker {node.name} (process {node.pid}): {state}"
+
+
+def _beats(world: ProcessWorld) -> list[str]:
+    return [
+        f"  the beat of {beat.worker}: {'awake' if beat.until is None else f'sleeps until {_when(world, beat.until)}'}"
+        for beat in world.beats.of({node.name for node in world.nodes})
+    ]
 
 
 def _when(world: ProcessWorld, moment: datetime) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,7 @@ from kombu.asynchronous.timer import Timer, scheduled
 from kombu.transport import redis
 from kombu.utils import limits
 
-from .faketime import whole_microseconds
+from .faketime import microseconds, whole_microseconds
 
 __all__ = ["HoldingTimer", "hold_by_the_clock"]
 
@@ -54,6 +55,10 @@ class HoldingTimer(Timer):  # type: ignore[misc]
             return self._hold(self.Entry(fun, args, kwargs), _now() + whole_microseconds(secs), priority)
         entry = self._hold(self.Entry(_once(fun), args, kwargs), _now() + round(secs * 1e6), priority)
         return self.enter_after(secs, entry, priority)
+
+    def enter_at_wall(self, entry: Any, moment: datetime) -> Any:
+        """At an instant of the wall clock."""
+        return self._hold(entry, microseconds(moment), 0)
 
     @property
     def queue(self) -> list[Any]:

@@ -31,6 +31,12 @@ class Pen:
 
     def __init__(self, directory: Path) -> None:
         """Open the journal of this directory."""
+        self._directory = directory
+        self.open()
+
+    def open(self) -> None:
+        """Once more where somebody has closed all files of this process."""
+        directory = self._directory
         self._file = os.open(directory / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._bell = os.open(directory / "bell", os.O_RDWR | os.O_NONBLOCK)
 

@@ -190,8 +190,17 @@ class Ledger:
             if waits and delivery.worker == record["worker"]:
                 delivery.due = record["about"]["due"]
 
+    def _on_collected(self, record: Record) -> None:
+        """A strategy keeps them, until its timer goes off; or until more come, which nothing can be expected of."""
+        for delivery in self._open:
+            keeps = delivery.execution is None and delivery.tag in record["about"]["tags"]
+            if keeps and delivery.worker == record["worker"]:
+                delivery.received, delivery.due = True, record["about"]["due"] or delivery.due
+                delivery.is_stuck = delivery.due is None
+
     def _on_handed(self, record: Record) -> None:
         for delivery in self._first(record, lambda each: each.received and each.execution is None):
+            delivery.is_stuck = False
             delivery.execution, delivery.limits = record["about"]["execution"], tuple(record["about"]["limits"])
 
     def _on_start(self, record: Record) -> None:

@@ -134,6 +134,11 @@ class WorkerProcess:
         elif note == "leaving":
             self.is_leaving = True
 
+    @property
+    def told(self) -> set[str]:
+        """The queues that it has consumed, or has been told to."""
+        return self._told
+
     def queues(self) -> list[str]:
         """The names of the queues that it consumes, or has been told to."""
         return [*self._polled, *sorted(self._wanted.difference(self._polled))]

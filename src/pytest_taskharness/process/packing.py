@@ -141,6 +141,9 @@ def _made_again(
             name.rpartition(".")[2], (cls,), {**body, "__str__": lambda self: text, "__repr__": lambda self: shown}
         )
     error: BaseException = cls.__new__(cls, *args)
+    builtin: Any = next(each for each in cls.__mro__ if each.__module__ == "builtins")
+    with suppress(Exception):  # what Python's own classes keep beside their arguments: a UnicodeError is its text
+        builtin.__init__(error, *args)
     error.args = args
     vars(error).update(state)
     error.__cause__ = cause if isinstance(cause, BaseException) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..clock.real import Real
 from ..errors import RunBudgetExceeded, hide_frames
+from ..worker.sources import Source
 from . import explain
+from .beats import Beat
 from .census import Census
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class Limit:
         self.until: datetime | None = None
         self._error = error
 
+    def renew(self) -> None:
+        """It has gone on: what comes next may take as long again."""
+        self.deadline = Real.monotonic() + self.seconds
+
     @property
     def left(self) -> float:
         """How many seconds are left."""
@@ -94,6 +100,9 @@ class Quiescence:
         busy = self._world.busy()
         if not busy and not self.is_changing:
             return self._is_calm(limit)
+        if not busy and self._awake_beats():
+            self.hear(limit)
+            return False
         ledger, now = self._world.ledger, self._world.time.now
         if not all(ledger.lacks_only_acknowledgement(delivery, now) for delivery in busy):
             self.hear(limit)
@@ -155,14 +164,27 @@ class Quiescence:
 
     @property
     def is_changing(self) -> bool:
-        """Whether a worker has yet to do what it was told."""
-        return any(node.is_about_to_change for node in self._workers())
+        """Whether a worker has yet to do what it was told, or a beat what is due."""
+        return any(node.is_about_to_change for node in self._workers()) or bool(self._awake_beats())
 
     @property
     def has_to_obey(self) -> bool:
         """The same, of those whose event loop is not the one that runs a body now."""
         deaf = {each.worker for each in self._world.ledger.deliveries() if each.runs_where_it_was_received}
         return any(node.is_about_to_change for node in self._workers() if node.name not in deaf)
+
+    def let_beats_sleep(self, limit: Limit) -> None:
+        """Wait until every beat has looked at its entries."""
+        while self._awake_beats():
+            self.hear(limit)
+        self._world.beats.raise_failed()
+
+    def _awake_beats(self) -> list[Beat]:
+        now = self._world.time.now
+        return [beat for beat in self._beats() if beat.is_awake(now)]
+
+    def _beats(self) -> Iterator[Beat]:
+        return self._world.beats.of({node.name for node in self._world.nodes if node.goes_on})
 
     def go_round(self, limit: Limit, *, word: str = "mark") -> None:
         """Let each worker's event loop go round once, and obey on its way."""
@@ -210,12 +232,24 @@ class Quiescence:
 
     # -- and after it
 
-    def next_due(self) -> Due | None:
-        """What happens next by itself, or None."""
+    def next_due(self, *, also_beats: bool = False) -> Due | None:
+        """What happens next by itself, or None; beats alone would go on for ever, and count where that is asked for."""
         # At the same instant, what goes on goes before what is put back.
         now = self._world.time.now
         coming = [due for due in [*self._held(), *self._sleeping()] if due.at > now]
-        return min([*coming, *self._restores()], key=lambda due: due.at, default=None)
+        work = [*coming, *self._restores()]
+        beating = self._beating() if work or also_beats else []
+        return min([*work, *beating], key=lambda due: due.at, default=None)
+
+    def _beating(self) -> list[Due]:
+        asleep = [Due(beat.until, f"the beat of {beat.worker}") for beat in self._beats() if beat.until is not None]
+        here = [(source, at) for source in self._world.sources if (at := source.due()) is not None]
+        return [*asleep, *(Due(at, source.name, partial(self._fire, source)) for source, at in here)]
+
+    def _fire(self, source: Source) -> None:
+        """A beat of the test process: all that it has to send now."""
+        while (due := source.due()) is not None and due <= self._world.time.now:
+            source.fire()
 
     def _held(self) -> list[Due]:
         names = {node.name for node in self._workers()}

@@ -19,8 +19,9 @@ from ..recorder import Recorder
 from ..servers.guarded import GuardedProcess
 from ..servers.redis import RedisServer
 from ..timeline import Timeline
-from ..worker.redis_supply import options_for, redis_supply
-from ..worker.supply import Supply
+from ..worker.redbeat import lead_redbeat_home, redbeat_settings
+from ..worker.redis_supply import redis_supply
+from ..worker.supply import Supply, options_for
 from ..worker.takeover import borrowed, virtual_readers
 from .backend import ProcessRedisBackend
 from .crew import Crew, engage, leave
@@ -78,7 +79,7 @@ def process_world(
         recorder = Recorder(Timeline(time.now), time)
         supply = redis_supply(app, options, time=time, url=server.url, server=server)
         hiring.crew = engage(hiring.key)
-        broker, settings = _shared(supply, hiring.crew, config)
+        broker, settings = _shared(app, supply, hiring.crew, config=config)
         hiring.settings = {**hiring.carried, **settings}
         stack.callback(broker.close)
         make = ProcessWorld if library is None else VirtualProcessWorld
@@ -112,7 +113,7 @@ def _clock(stack: ExitStack, start: datetime | None, *, library: Path | None, fr
     return time
 
 
-def _shared(supply: Supply, crew: Crew, config: Mapping[str, Any]) -> tuple[RedisBroker, dict[str, Any]]:
+def _shared(app: Any, supply: Supply, crew: Crew, *, config: Mapping[str, Any]) -> tuple[RedisBroker, dict[str, Any]]:
     """The broker, and the settings that lead there; workers that are there already know it under another prefix."""
     broker = cast("RedisBroker", supply.broker)
     broker.bindings = _AtOnce()
@@ -125,7 +126,7 @@ def _shared(supply: Supply, crew: Crew, config: Mapping[str, Any]) -> tuple[Redi
         broker.options["global_keyprefix"] = broker.prefix
     crew.prefix = broker.own_prefix
     settings = {**config, **supply.settings, "result_backend_transport_options": results}
-    return broker, {**settings, "broker_transport_options": broker.options}
+    return broker, {**settings, "broker_transport_options": broker.options, **redbeat_settings(app, broker)}
 
 
 def _part(world: ProcessWorld, hiring: Hiring, server: GuardedProcess | None) -> None:
@@ -158,6 +159,7 @@ class _AtOnce(dict[Any, Any]):
 
 def _backend_maker(app: Any, world: ProcessWorld) -> Callable[[], Any]:
     def make_backend() -> Any:
+        lead_redbeat_home(app, world.broker)
         backend = ProcessRedisBackend(app, broker=world.broker, waits=world.waits)
         world.recorder.wrap_backend(backend)
         return backend

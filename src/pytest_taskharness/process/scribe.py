@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ class _JournaledTimeline(Timeline):
         super().__init__(start)
         self._pen = pen
         self._moments = moments
+        #: What is to be known of every event from now on.
+        self.about: dict[str, Any] = {}
 
     def append(self, event: Event) -> None:
         if event.kind == "callback":
@@ -33,7 +37,7 @@ class _JournaledTimeline(Timeline):
             event.at = self._moments.of(event.id, eta=event.detail["eta"], otherwise=event.at)
         self._pen.write({
             "kind": event.kind, "at": event.at, "task": event.task, "id": event.id, "worker": event.worker,
-            "detail": event.detail, "stream": _stream(), "tag": None, "about": {},
+            "detail": event.detail, "stream": _stream(), "tag": None, "about": self.about,
         })  # fmt: skip
 
 
@@ -47,7 +51,21 @@ class Scribe:
         self.time = WallTime()
         self._pen = Pen(directory)
         self._moments = Moments(lambda: self.time.now)
-        self.recorder = Recorder(_JournaledTimeline(self.time.now, self._pen, self._moments), self.time)
+        self._timeline = _JournaledTimeline(self.time.now, self._pen, self._moments)
+        self.recorder = Recorder(self._timeline, self.time)
+
+    def begin_anew(self) -> None:
+        """In a process that has closed all files that it had from its parent."""
+        self._pen.open()
+
+    @contextmanager
+    def adding(self, **about: Any) -> Iterator[None]:
+        """While entered, whoever reads what is published and stored is told this about it."""
+        self._timeline.about = about
+        try:
+            yield
+        finally:
+            self._timeline.about = {}
 
     def record(
         self, kind: str, *, task: str | None = None, id: str | None = None, tag: str | None = None,

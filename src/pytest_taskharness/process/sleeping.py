@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -30,11 +30,13 @@ class Bodies(threading.local):
         told: What belongs into a note about it, None where there is none.
         began: Whether the tracer has come to it; it skips that of a message whose task has succeeded before.
         wait: Its wait for the results of other tasks, where it waits.
+        look_at_clock: What it does when it is woken, where nobody else in its process does.
     """
 
     told: dict[str, Any] | None = None
     began = False
     wait: Wait | None = None
+    look_at_clock: Callable[[], object] = staticmethod(lambda: None)
 
 
 class Bed:
@@ -103,6 +105,7 @@ def _sleep(beds: _Beds, told: dict[str, Any], seconds: float) -> None:
     try:
         while scribe.time.now < until:
             bed.sleep()
+            bodies.look_at_clock()
     finally:
         scribe.note("wakes", **told, bed=bed.name)
 

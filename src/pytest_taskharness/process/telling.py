@@ -8,6 +8,7 @@ from typing import Any
 
 from ..recorder import Recorder
 from ..timeline import Event
+from ..timeline.runs import FINAL_STATES
 from .whereabouts import is_local
 
 __all__ = ["LEAVES_NO_TRACE", "Teller"]
@@ -47,6 +48,14 @@ class Teller:
     def _prepare_publish(self, event: Event) -> None:
         """What the publisher of the first message hid stays hidden, although each retry tells it anew."""
         self._recorder.hide(event.task or "", event.id or "", event.detail)
+
+    def _prepare_finish(self, event: Event) -> None:
+        """What a body has stored of one of its many requests is how that one has ended."""
+        if not event.detail.pop("of_many", False):
+            return
+        run = self._recorder.timeline.run(event.id or "")
+        if run is not None and run.state in FINAL_STATES:
+            event.detail |= {"outcome": str(run.state), "state": None, "error": run.error}
 
     def _prepare_callback(self, event: Event) -> None:
         """An errback that was called inline has no id but one that is counted; each process begins at 1."""

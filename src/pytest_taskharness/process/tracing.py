@@ -14,12 +14,14 @@ from itertools import count
 from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
-from celery import current_app, signals
+from celery import Task, current_app, signals
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.base import BasePool
 
+from ..worker.batch import noticing_errors, requests_in
 from ..worker.pool import outcome_of
+from .collecting import Collection
 from .deliveries import error_in, state_after
 from .scribe import Scribe, the_scribe
 from .sleeping import bodies
@@ -32,15 +34,16 @@ MOMENT = 5.0
 unanswered: list[str] = []
 
 
-def watch_pool() -> None:
-    """Watch every pool that is made in this process from now on."""
+def watch_pool(collection: Collection) -> None:
+    """Watch every pool that is made in this process from now on; strategies hand over what they have collected."""
     apply_async = BasePool.apply_async
 
     @wraps(apply_async)
     def watched(pool: Any, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         if target not in _TARGETS:
-            return apply_async(pool, target, args, kwargs, **options)
+            return apply_async(pool, *_many(collection, target, args or (), kwargs or {}, options), **options)
         handover = _Handover(options["callback"].__self__)
+        collection.gone(handover.id)
         for name in ("callback", "error_callback", "timeout_callback"):
             options[name] = getattr(handover, name)(options[name])
         limits = (options.get("soft_timeout"), options.get("timeout")) if pool.uses_semaphore else ()
@@ -140,7 +143,63 @@ class _Handover:
         the_scribe().note("done", id=self.id, **self.told)
 
 
+def _many(
+    collection: Collection, target: Any, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:  # fmt: skip
+    """What is to be called for requests that a strategy has collected, where these are some."""
+    told = []
+    for request in requests_in(args, collection.knows):
+        number = f"{the_scribe().spec.name}-{next(_Handover.numbers)}"
+        told.append({"tag": collection.gone(request.id), "id": request.id, "execution": number})
+        the_scribe().note("handed", limits=[], **told[-1])
+    if not told:
+        return target, args, kwargs
+
+    def done(callback: Callable[..., Any] | None) -> Callable[..., Any]:
+        def dealt_with(*given: Any, **named: Any) -> Any:
+            try:
+                return callback(*given, **named) if callback is not None else None
+            finally:
+                for each in told:
+                    the_scribe().note("done", **each)
+
+        return dealt_with
+
+    for name in ("callback", "error_callback"):
+        options[name] = done(options.get(name))
+    return traced_many, (target, args, kwargs, told), {}
+
+
 # -- in a pool process
+
+
+def traced_many(target: Any, args: Any, kwargs: dict[str, Any], told: list[dict[str, Any]]) -> Any:
+    """Call what a strategy has handed over, and tell of each of its requests."""
+    scribe, task = _equipped_scribe(), next((each for each in args if isinstance(each, Task)), None)
+    _start_many(scribe, task, {each.id: each for each in requests_in(args, bool)}, told)
+    bodies.told, error = told[0], None
+    try:
+        with noticing_errors(task) as errors:
+            answer = target(*args, **kwargs)
+        error = next(iter(errors), None)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        bodies.told = None
+        outcome = "SUCCESS" if error is None else "FAILURE"
+        for each in told:
+            scribe.record("finish", outcome=outcome, state=outcome, error=error, of_many=True, **each)
+    return answer
+
+
+def _start_many(scribe: Scribe, task: Any, requests: dict[str, Any], told: list[dict[str, Any]]) -> None:
+    for each in told:
+        request = requests[each["id"]]
+        each["task"] = request.name if request.name in current_app.tasks or task is None else task.name
+        redelivered = bool((request.delivery_info or {}).get("redelivered"))
+        shown = {name: (request.request_dict or {}).get(name) for name in ("argsrepr", "kwargsrepr")}
+        scribe.record("start", redelivered=redelivered, **shown, **each)
 
 
 def traced_fast(*args: Any, **kwargs: Any) -> Any:

@@ -39,6 +39,8 @@ class VirtualProcessWorld(ProcessWorld):
     """Workers on the test's own clock."""
 
     time: VirtualTime
+    #: What expires on the server does so by the test's clock.
+    lets_keys_age = True
     way_out = (
         "end what does not end. On a virtual clock max_time= and timeout= count virtual seconds; what a body computes, "
         "or waits for outside of Celery, has to be done within the real ones"
@@ -76,10 +78,10 @@ class VirtualProcessWorld(ProcessWorld):
             raise Deadlock(f"bodies wait for tasks that never end.\n{explain.standing(self)}")
         return report()
 
-    def next(self, limit: Limit) -> Due | None:
+    def next(self, limit: Limit, *, also_beats: bool = False) -> Due | None:
         """What happens next by itself, once nothing is left to do now."""
         self.quiescence.reach(limit)
-        return self.quiescence.next_due()
+        return self.quiescence.next_due(also_beats=also_beats)
 
     def run_until(self, moment: datetime) -> Report:
         """Let time pass until ``moment``; each item runs at its own due instant."""
@@ -90,8 +92,9 @@ class VirtualProcessWorld(ProcessWorld):
     def pass_until(self, moment: datetime) -> None:
         """The same, without a report."""
         limit = self._limit(f"to move the clock to {moment.isoformat()}", PATIENCE)
-        while (due := self.next(limit)) is not None and due.at <= moment:
+        while (due := self.next(limit, also_beats=True)) is not None and due.at <= moment:
             self.await_due(due, limit)
+            limit.renew()
         if moment > self.time.now:
             self.move_to(moment, limit)
             self.quiescence.reach(limit)
@@ -118,6 +121,9 @@ class VirtualProcessWorld(ProcessWorld):
         for sleep in self.ledger.sleeps():
             if sleep.until is not None and sleep.until <= self.time.now:
                 _knock(self._node(sleep.delivery.worker), sleep.bed)
+        for beat in self.beats.of({node.name for node in self.nodes}):
+            if beat.bed is not None and beat.is_awake(self.time.now):
+                _knock(self._node(beat.worker), beat.bed)
 
 
 def _knock(node: WorkerProcess, bed: str) -> None:
@@ -150,18 +156,18 @@ class VirtualWaits(Waits):
         return limit
 
     def _await_due(self, limit: Limit, timeout: float | None, waiting_for: list[str]) -> None:
-        due = self._world.quiescence.next_due()
+        due = self._world.quiescence.next_due(also_beats=limit.until is not None)
         if limit.until is not None and (due is None or due.at > limit.until):
             self._world.move_to(limit.until, limit)
             self._time_out(timeout, due=due, waiting_for=waiting_for)
         if due is None:
-            raise Deadlock(explain.deadlock(cast("Any", self._world), waiting_for))
+            raise Deadlock(explain.deadlock(self._world, waiting_for))
         self._world.await_due(due, limit)
 
     def _time_out(self, timeout: float | None, *, due: Due | None, waiting_for: list[str]) -> None:
         text = f"the operation timed out after {timeout:g} virtual seconds"
         if due is None:
-            raise DeadlockTimeout(f"{text}.\n{explain.deadlock(cast('Any', self._world), waiting_for)}")
+            raise DeadlockTimeout(f"{text}.\n{explain.deadlock(self._world, waiting_for)}")
         raise CeleryTimeoutError(f"{text}; the next thing that can happen is due at {due.at.isoformat()}.")
 
     def sleep(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
@@ -90,7 +90,7 @@ class Waits:
     def _await_due(self, limit: Limit, timeout: float | None, waiting_for: list[str]) -> None:
         due = self._world.quiescence.next_due()
         if due is None:
-            text = explain.deadlock(cast("Any", self._world), waiting_for)
+            text = explain.deadlock(self._world, waiting_for)
             if timeout is None:
                 raise Deadlock(text)
             raise DeadlockTimeout(f"result.get(timeout={timeout:g}) would wait for nothing.\n{text}")

@@ -263,4 +263,5 @@ def _reply(scribe: Scribe, original: Any, node: Any, *args: Any, **kwargs: Any) 
 
 
 def _ready(scribe: Scribe, sender: Any = None, **_: Any) -> None:
-    scribe.note("ready", obeys=bool(sender.app.conf.worker_enable_remote_control))
+    beats = getattr(sender.controller, "beat", None) is not None
+    scribe.note("ready", obeys=bool(sender.app.conf.worker_enable_remote_control), beats=beats)

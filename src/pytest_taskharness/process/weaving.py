@@ -28,6 +28,8 @@ class _Thread:
     started: int = 0
     ended: int = 0
     acks_late: bool = False
+    #: A beat has published it, and is about to tell of that.
+    fires: bool = False
     #: Who has received it: in a pool without processes or threads it is the one who runs it.
     receiver: Any = None
     waiting: list[Record] = field(default_factory=list)
@@ -97,7 +99,7 @@ _OF_A_MESSAGE = frozenset({"deliver", "receive", "ack", "reject", "poison"})
 
 def _may_be_told(thread: _Thread, record: Record) -> bool:
     if record["kind"] == "deliver":
-        return _is_explained(thread, record)
+        return not thread.fires and _is_explained(thread, record)
     if record["kind"] == "start":
         concurrent = record["stream"] != thread.receiver and not thread.acks_late
         return thread.received > thread.started and (not concurrent or thread.settled > thread.started)
@@ -119,6 +121,9 @@ def _note(thread: _Thread, record: Record) -> None:
     kind = record["kind"]
     if kind == "publish":
         thread.published[record["detail"]["retries"]] += 1
+        thread.fires = bool(record["about"].get("fires"))
+    elif kind == "beat fire":
+        thread.fires = False
     elif kind == "deliver":
         thread.delivered[record["about"]["retries"]] += 1
         thread.receiver = record["stream"]

@@ -16,7 +16,10 @@ from ..servers.guarded import GuardedProcess
 from ..timeline import Event, Run, Timeline
 from ..worker.perform import perform
 from ..worker.report import Report
+from ..worker.sources import Source
 from . import explain
+from .beats import Beats
+from .bringing import bring
 from .census import Census, count
 from .ledger import Delivery, Ledger
 from .listening import Ear
@@ -65,6 +68,7 @@ class ProcessWorld:
         self.broker = broker
         self.nodes: list[WorkerProcess] = []
         self.ledger = Ledger()
+        self.beats = Beats()
         self.waits = self._make_waits()
         self.quiescence = Quiescence(self)
         self._hire = hire
@@ -76,6 +80,8 @@ class ProcessWorld:
         self._hearing = False
         #: Something was done to workers that a later test could notice.
         self._is_marked = False
+        #: What publishes by itself, beside the workers, in the test process.
+        self.sources: list[Source] = []
         recorder.on_published = self._published
         recorder.timeline.before_look = self._hear_before_look
         broker.wait_for_event = self.waits.wait_for_event
@@ -147,7 +153,9 @@ class ProcessWorld:
             self.nodes.remove(node)
             raise
         # What is published from now on, also by remote control, finds it subscribed.
-        self.quiescence.go_round(self._limit(f"the start of worker {name!r}", PATIENCE), word=word)
+        limit = self._limit(f"the start of worker {name!r}", PATIENCE)
+        self.quiescence.go_round(limit, word=word)
+        self.quiescence.let_beats_sleep(limit)
         self.ensure_consumers()
         return node
 
@@ -158,6 +166,7 @@ class ProcessWorld:
         node.close()
         self.nodes.remove(node)
         self.ledger.left(node.name)
+        self.beats.left(node.name)
 
     def real_instant(self, moment: datetime | None) -> float:
         """When that will be, by ``Real.monotonic``; None is never."""
@@ -210,6 +219,7 @@ class ProcessWorld:
             self.ledger.take(record)
             if "note" in record:
                 self._node(record["worker"]).take(record)
+                self.beats.take(record)
             else:
                 self._tell(self._weaver.take(record))
                 if record["kind"] == "publish":
@@ -263,11 +273,13 @@ class ProcessWorld:
             held = self._bury(node)
             if not (node.expected_to_end or node.is_leaving):
                 raise WorkerDied(explain.death(node, held))
+        self.beats.raise_failed()
         return bool(dead)
 
     def _bury(self, node: WorkerProcess) -> list[Delivery]:
         node.alive = False
         held = self.ledger.left(node.name)
+        self.beats.left(node.name)
         unacked = self.census().unacked if held else {}
         for delivery in held:
             if delivery.tag not in unacked and not delivery.settled:
@@ -334,6 +346,18 @@ class ProcessWorld:
             "step() takes one step of a worker that waits for it; a real worker process goes on by itself. Run this "
             "test with mode='memory', 'fakeredis' or 'redis', or use drain() or settle()."
         )
+
+    def bring_to(self, task_id: str, moment: str) -> None:
+        """Wait until one run is at a moment."""
+        bring(self, task_id, moment)
+
+    def limit_of(self, verb: str) -> Limit:
+        """How long a verb waits that is not told otherwise."""
+        return self._limit(verb, PATIENCE)
+
+    def never_held(self) -> list[tuple[str, str]]:
+        """None: ``hold_in()`` is for workers that are stepped."""
+        return []
 
     def drain(self) -> Report:
         """Until nothing is to be done but what is scheduled for later."""

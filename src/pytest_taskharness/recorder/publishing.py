@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from kombu.transport.virtual.exchange import TopicExchange
+
 from ..clock.real import plain
 from .callsite import call_site
 
@@ -76,13 +78,30 @@ def _instant(text: Any) -> datetime | None:
 
 
 def _queue(options: Mapping[str, Any], amqp: Any) -> str:
-    queue = options.get("queue")
+    queue, exchange = options.get("queue"), options.get("exchange")
+    exchange = getattr(exchange, "name", exchange)
+    if exchange and exchange != getattr(getattr(queue, "exchange", None), "name", None):  # it wins over the queue
+        return _bound(amqp, exchange, options.get("routing_key") or "")
     if queue is not None:
         return str(getattr(queue, "name", queue))
-    exchange = options.get("exchange")
-    if exchange:
-        return f"{getattr(exchange, 'name', exchange)}/{options.get('routing_key') or ''}"
     return str(options.get("routing_key") or amqp.app.conf.task_default_queue)
+
+
+def _bound(amqp: Any, exchange: str, routing_key: str) -> str:
+    """The one queue that the app has bound there, or the exchange and the routing key."""
+    declared = {queue.name: queue for queue in list(amqp.queues.values())}
+    found = [name for name, queue in declared.items() if any(_leads_to(each, exchange, routing_key) for each in (
+        *(queue.bindings or ()), queue))]  # fmt: skip
+    return found[0] if len(found) == 1 else f"{exchange}/{routing_key}"
+
+
+def _leads_to(binding: Any, exchange: str, routing_key: str) -> bool:
+    if getattr(binding.exchange, "name", None) != exchange:
+        return False
+    if binding.exchange.type != "topic":
+        return bool(binding.exchange.type == "fanout" or binding.routing_key == routing_key)
+    topic = TopicExchange(None)
+    return topic._match(topic.key_to_pattern(binding.routing_key), routing_key) is not None
 
 
 def _options(headers: dict[str, Any], options: Mapping[str, Any], embed: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from kombu.serialization import dumps, loads
 from ..errors import LossyRoundTrip
 from ..timeline import Event, Timeline
 from .callsite import call_site
+from .carrying import carried
 from .errbacks import recording_errbacks
 from .lossy import differences
 from .publishing import describe_publish, snapshot
@@ -51,6 +52,8 @@ class Recorder:
         self.before_effect: Callable[[], object] = lambda: None
         #: Called with each publish event, after the broker has the message.
         self.on_published: Callable[[Event], object] = lambda event: None
+        #: Called with each publish event, before the world knows of it; the last one first.
+        self.listeners: list[Callable[[Event], object]] = []
         #: What stands for the arguments that a publisher hid, by task id.
         self._hidden: dict[str, dict[str, Any]] = {}
         self._root = f"{Path.cwd()}{os.sep}"
@@ -94,6 +97,8 @@ class Recorder:
             published = self._published(amqp, name, message, options)
             if self.warns_of_loss and not name.startswith("celery."):
                 self._warn_of_lost_arguments(amqp.app, name, published, options)
+            if self.listeners:
+                self.listeners[-1](published)
             self.on_published(published)
             return sent
 
@@ -157,7 +162,8 @@ class Recorder:
         ) -> Any:  # fmt: skip
             self.before_effect()
             stored = store(task_id, result, state, traceback, request=request, **kwargs)
-            self._stored(backend, task_id, result, state=state, traceback=traceback, request=request)
+            if not _came_too_late(backend, task_id, state):
+                self._stored(backend, task_id, result, state=state, traceback=traceback, request=request)
             return stored
 
         def encode_or_explain(data: Any) -> Any:
@@ -187,7 +193,8 @@ class Recorder:
         """What somebody who asks the backend gets: a tuple comes back as a list."""
         if isinstance(value, _SCALARS):
             return value
-        read = snapshot(backend.decode(backend.encode(backend.prepare_value(value))))
+        # Whether anybody accepts it is a matter of those who read; result_accept_content may say that nobody does.
+        read = snapshot(carried(backend.prepare_value(value), backend.serializer))
         if self.warns_of_loss:
             _warn("the result", list(differences(value, read, "result")))
         return read
@@ -199,6 +206,11 @@ class Recorder:
                 "result": data["result"]
             }  # fmt: skip
         return unserializable(subject, value, serializer=backend.serializer, encode=encode, error=error)
+
+
+def _came_too_late(backend: Any, task_id: str, state: str) -> bool:
+    """Celery 5.6.2 and 5.6.3 store a revoke over any state, which key-value backends refuse after a SUCCESS."""
+    return state == "REVOKED" and backend._get_task_meta_for(task_id)["status"] == "SUCCESS"
 
 
 def _warn(subject: str, lost: list[str]) -> None:

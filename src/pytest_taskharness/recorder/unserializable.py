@@ -8,6 +8,7 @@ from typing import Any
 from kombu.exceptions import EncodeError
 
 from ..errors import UnserializableValue
+from ..wording import shown
 
 __all__ = ["UnserializableEncodeError", "first_unserializable", "unserializable"]
 
@@ -22,9 +23,9 @@ def unserializable(
 ) -> UnserializableEncodeError:  # fmt: skip
     """The error for ``value``, which ``encode`` has just refused with ``error``; a hidden one is not shown."""
     path, culprit = first_unserializable(value, encode)
-    shown = "hidden" if hidden else f"{culprit!r:.120}"
+    text = "hidden" if hidden else shown(culprit, longest=120)
     return UnserializableEncodeError(
-        f"{subject} cannot be sent: {path} is {shown} (type {type(culprit).__qualname__}), which the "
+        f"{subject} cannot be sent: {path} is {text} (type {type(culprit).__qualname__}), which the "
         f"{serializer!r} serializer cannot encode.\n"
         f"{serializer} says: {error}\n"
         "To fix this, pass plain data (an id instead of an object), or give the task a serializer that can."

@@ -20,6 +20,8 @@ KINDS: Final = (
     "reject",
     "revoke",
     "expire",
+    "dead letter",
+    "drop",
     "restore",
     "store",
     "callback",
@@ -66,7 +68,9 @@ class CallSite:
     function: str
 
     def __str__(self) -> str:
-        """As ``shop/signup.py:31 in sign_up``."""
+        """As ``shop/signup.py:31 in sign_up``, or ``beat entry 'nightly'``, which has no line."""
+        if not self.line:
+            return f"{self.file} {self.function!r}"
         return f"{self.file}:{self.line} in {self.function}"
 
 

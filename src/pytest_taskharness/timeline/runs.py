@@ -31,6 +31,7 @@ class Attempt:
         outcome: ``SUCCESS``, ``FAILURE``, ``RETRY``, ``IGNORED``, ``REJECTED``, ``LOST`` where the pool child died, or
             None where it never ended.
         error: The exception that ended it, or None.
+        task: The task that ran; after ``self.replace()`` the next attempt is another task's.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Attempt:
     redelivered: bool = False
     outcome: str | None = None
     error: BaseException | None = None
+    task: TaskName | None = None
 
 
 class Run:
@@ -197,7 +199,7 @@ class Run:
     def finished(self) -> bool:
         """Whether no further state is to be expected."""
         last = self._last("finish", "retry", "revoke", "deliver", "publish", "expire", "reject", "poison")
-        return self.state in FINAL_STATES or bool(last and last.detail.get("outcome") in {"IGNORED", "REJECTED"})
+        return self.state in FINAL_STATES or (last is not None and _is_the_end(last))
 
     # -- family
 
@@ -235,6 +237,12 @@ def _seconds(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
+def _is_the_end(event: Event) -> bool:
+    """Whether no state comes after this, although none is stored."""
+    dropped = event.kind == "reject" and not event.detail.get("requeue")
+    return dropped or event.detail.get("outcome") in {"IGNORED", "REJECTED"}
+
+
 def _is_first_publish(event: Event) -> bool:
     return event.kind == "publish" and not event.detail.get("retries")
 
@@ -266,6 +274,7 @@ def _attempt(number: int, start: Event, end: Event | None) -> Attempt:
         redelivered=bool(start.detail.get("redelivered")),
         outcome=end.detail.get("outcome") if end else None,
         error=end.detail.get("error") if end else None,
+        task=TaskName(start.task) if start.task else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from ..wording import thawed
 from .events import Event, short_id
 
 __all__ = ["arguments", "call", "offset", "render"]
@@ -21,7 +22,7 @@ def offset(start: datetime, at: datetime) -> str:
 def arguments(detail: Any) -> str:
     """The arguments as they may be shown: Celery's own reprs where the publisher hid the values."""
     parts = [_unbracketed(str(detail.get("argsrepr") or "()")), _keywords(detail)]
-    return ", ".join(filter(None, parts))
+    return thawed(", ".join(filter(None, parts)))
 
 
 def _keywords(detail: Any) -> str:
@@ -94,8 +95,10 @@ class _Remarks:
         return f"from {event.detail.get('queue')!r}" + (" redelivered" if event.detail.get("redelivered") else "")
 
     def _store(self, event: Event) -> str:
-        meta = event.detail.get("meta")
-        return f"{event.detail.get('state')}" + (f" {meta!r}" if meta is not None else "")
+        meta, error = event.detail.get("meta"), event.detail.get("error")
+        # Without a task it was never published (a chord's body, say): no other line tells the error.
+        what = meta if meta is not None or event.task else error
+        return f"{event.detail.get('state')}" + (f" {what!r}" if what is not None else "")
 
     def _finish(self, event: Event) -> str:
         error = event.detail.get("error")
@@ -105,6 +108,11 @@ class _Remarks:
 
     def _reject(self, event: Event) -> str:
         return "requeued" if event.detail.get("requeue") else "dropped"
+
+    def _beat_fire(self, event: Event) -> str:
+        detail, due = event.detail, event.detail.get("due")
+        late = f"due {offset(self.origin, due)}" if due is not None and due != event.at else ""
+        return " ".join(filter(None, [f"{detail.get('entry')!r}", f"{detail.get('schedule', '')}", late]))
 
     def _clock_jump(self, event: Event) -> str:
         return f"to {offset(self.origin, event.detail['to'])}" if "to" in event.detail else ""

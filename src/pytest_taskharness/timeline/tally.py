@@ -21,7 +21,7 @@ class Tally:
 
     Attributes:
         lost: Published and gone from the broker, and yet never ended: acknowledged early by a worker that died,
-            dropped, or expired in a queue.
+            dropped, or expired in a queue.  A dead letter is not lost as long as a queue has it.
         duplicated: The body ran to its end more than once, and not because of a retry.
         unexpected: Ran although nothing that we saw was ever published under this id.
         unknown: Publishing raised, so nobody can say whether the broker has it.
@@ -53,7 +53,8 @@ def _is_lost(events: list[Event]) -> bool:
     if kinds["finish"] or kinds["revoke"] or kinds["poison"] or not kinds["publish"]:
         return False
     gone = kinds["ack"] + kinds["expire"] + sum(_is_dropped(event) for event in events) + _by_hand(events, "dropped")
-    return gone >= kinds["publish"] + _by_hand(events, "copies")
+    gone += sum(event.detail.get("gone", 0) for event in events if event.kind in {"dead letter", "drop"})
+    return bool(gone >= kinds["publish"] + _by_hand(events, "copies"))
 
 
 def _is_dropped(event: Event) -> bool:

@@ -67,6 +67,7 @@ class Imprint:
         world.waits.forget()
         world._descent.begin_anew()
         world.starts = world._turn = 0
+        world.starts_at_restore = -1
         for node in world.nodes:
             node.consumer.task_consumer.channel._turn = 0
 
@@ -76,7 +77,7 @@ class Imprint:
             world.time.now == self._now
             and not (broker.unacked or broker.on_hold or broker.is_out or any(map(broker.peek, broker.queues)))
             and not (world.script.luck or world.script._watchers or world._broken or world.stack or world._fallen)
-            and not (world.company._running or world.company._pairs or world.company._holds or world.company._pids)
+            and not (world.company._running or world.company._pairs or world.company._holds)
             and [_described(node) for node in world.nodes] == self._workers
             and not any(map(_limits_rates, world.nodes))
             and dict(world.app.conf.maps[0]) == self._settings

@@ -20,6 +20,8 @@ __all__ = ["MemoryBackend"]
 #: Since Celery 5.7 a part of a chord counts once, with its first result.  Before, a second delivery that returns
 #: something else counts as another part: the body gets both, and not the part that is still missing.
 COUNTS_IDS = celery.VERSION >= (5, 7)
+#: Since Celery 5.6 a ChordError is told from what.
+TELLS_CAUSES = celery.VERSION >= (5, 6)
 INFINITE = float("inf")
 
 __tracebackhide__ = hide_frames
@@ -171,6 +173,6 @@ class MemoryBackend(Awaited, KeyValueStoreBackend):  # type: ignore[misc]
             value = self.exception_to_python(value)
         if state in states.PROPAGATE_STATES:
             error = ChordError(f"Dependency {task_id} raised {value!r}")
-            error.__cause__ = value if isinstance(value, BaseException) else None
+            error.__cause__ = value if TELLS_CAUSES and isinstance(value, Exception) else None
             raise error
         return value

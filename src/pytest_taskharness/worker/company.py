@@ -58,14 +58,23 @@ class Together:
 
 
 class Hold:
-    """Keeps the next run of a task on a worker in the beginning of its body."""
+    """Keeps the next run of a task on a worker, or the one of a task id on any worker, in the beginning of its body."""
 
-    def __init__(self, company: Company, node: Node, task: str) -> None:
+    def __init__(
+        self, company: Company, *, worker: str | None = None, task: str | None = None, run: str | None = None
+    ) -> None:  # fmt: skip
         """Nothing is held yet."""
         self._company = company
-        self.worker = node.name
+        self.worker = worker
         self.task = task
+        self._run = run
         self.strands: Strands | None = None
+
+    def is_for(self, job: Job) -> bool:
+        """Whether this is what it waits for."""
+        if self._run is not None:
+            return bool(self._run == job.task_id)
+        return (self.worker, self.task) == (job.node.name, job.task_name)
 
     def release(self) -> None:
         """Let the body go on with the next step; where none has begun, hold none."""
@@ -93,8 +102,7 @@ class Company:
         self._pairs: dict[str, Together] = {}
         self._holds: list[Hold] = []
         self._running: list[Strands] = []
-        #: The bodies that are held, by what Celery takes for the number of their process.
-        self._pids: dict[int, Strands] = {}
+        self._condemned: list[Execution] = []
 
     # -- what is asked for
 
@@ -122,8 +130,15 @@ class Company:
 
     def hold(self, node: Node, task: str) -> Hold:
         """Keep the next body of this task on this worker in its beginning."""
-        self._holds.append(Hold(self, node, task))
-        return self._holds[-1]
+        return self._held_back(Hold(self, worker=node.name, task=task))
+
+    def hold_run(self, task_id: str) -> Hold:
+        """Keep the next body of this task id in its beginning, whichever worker has it."""
+        return self._held_back(Hold(self, run=task_id))
+
+    def _held_back(self, hold: Hold) -> Hold:
+        self._holds.append(hold)
+        return hold
 
     def release(self, hold: Hold) -> None:
         """Let it go on."""
@@ -131,6 +146,10 @@ class Company:
             self._holds.remove(hold)
         if hold.strands is not None:
             hold.strands.release()
+
+    def never_held(self) -> list[tuple[str, str]]:
+        """What was to be held, and on which worker, and has not come."""
+        return [(each.task, each.worker) for each in self._holds if each.task and each.worker]
 
     # -- starting
 
@@ -143,7 +162,7 @@ class Company:
         if pair is not None:
             self._pair(pair, job)
             return
-        hold = next((each for each in self._holds if (each.worker, each.task) == (job.node.name, job.task_name)), None)
+        hold = next((each for each in self._holds if each.is_for(job)), None)
         if hold is not None:
             self._hold(hold, job)
         else:
@@ -167,8 +186,6 @@ class Company:
         hold.strands = strands = self._strands(())
         strand = strands.add(partial(_run, job))
         job.on_begin = partial(self._keep, strand)
-        job.pid += len(self._pids) + 1  # as of a pool process, so that it can be told to terminate
-        self._pids[job.pid] = strands
         self._go_on(strands)
 
     def _strands(self, schedule: Sequence[int] | repeat[int]) -> Strands:
@@ -254,16 +271,32 @@ class Company:
             if held:
                 self.wake(strands)
 
-    def terminate(self, pid: int, node: Node) -> None:
-        """``revoke(terminate=True)`` of a body that is held; Celery has told everybody else."""
-        strands = self._pids.get(pid)
-        held = [] if strands is None else _held(strands, node)
-        for execution in held:
-            execution.killed = True
-        if held and strands is not None:
-            self.wake(strands)
+    def terminate(self, pid: int, node: Node, *, unwinds: bool) -> None:
+        """``revoke(terminate=True)``: a body that is held ends now, another one where it sleeps, waits or publishes."""
+        for execution in [each for each in node.running if each.pid == pid]:
+            execution.was_told = unwinds
+            if execution.held:
+                execution.killed = True
+                self.wake(next(strands for strands in self._running if execution in _held(strands, node)))
+            else:
+                self._condemned.append(execution)
 
-    def check_shutdown(self, node: Node) -> None:
+    def strike_down(self) -> None:
+        """The main process has told everybody of those that it has terminated: now they are dead."""
+        while self._condemned:
+            self._condemned.pop().killed = True
+
+    def finish(self, node: Node) -> None:
+        """A warm shutdown lets the bodies end that can.
+
+        Raises:
+            Deadlock: One of them is held.
+        """
+        while found := next((each for each in self._running if each.can_go_on and _held(each, node)), None):
+            self._go_on(found)
+        self._check_shutdown(node)
+
+    def _check_shutdown(self, node: Node) -> None:
         """Refuse to wait for what is held.
 
         Raises:

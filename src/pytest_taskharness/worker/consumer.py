@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import celery
 from celery.app.trace import build_tracer
 from celery.worker import WorkController
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 
+from ..errors import TaskHarnessError
 from ..faults import Point
 from .body import with_body
 
 if TYPE_CHECKING:
     from .node import Node
+
+#: Celery 5.6.3 forgets what is held for its eta in its event loop; before 5.6.1 and since 5.7, ``on_close`` does it.
+LOOP_CLEARS_TIMER = (5, 6, 3) <= celery.VERSION[:3] < (5, 7)
 
 __all__ = ["SteppedConsumer", "SteppedController", "WatchedChannel"]
 
@@ -31,6 +38,18 @@ class SteppedController(WorkController):  # type: ignore[misc]
             "celery.worker.components:Timer",
             "celery.worker.components:Consumer",
         })  # fmt: skip
+
+    node: Node
+    #: Asked for by remote control; ``--autoscale`` has no pool processes to start here.
+    autoscaler = None
+
+    def _process_task(self, req: Any) -> None:
+        """Where prefork has a semaphore: what has no free slot waits, and is looked at again when it has one."""
+        self.node.admit(req.id, partial(super()._process_task, req))
+
+    def stats(self) -> dict[str, Any]:
+        """What ``inspect().stats()`` shows; Celery counts for a process, which all stepped workers share."""
+        return {**super().stats(), "total": self.node.started()}
 
 
 class _Strategies(dict):  # type: ignore[type-arg]
@@ -88,19 +107,37 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
 
     def lose_connection(self) -> None:
         """What ``start`` of Celery's does where the connection breaks, up to the moment at which it tries again."""
+        if LOOP_CLEARS_TIMER:
+            self.timer.clear()
         self.on_connection_error_after_connected(ConnectionResetError("Connection reset by peer"))
         self.on_close()
         self.blueprint.restart(self)
 
     def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
         """The remote control command ``add_consumer``."""
-        super().add_task_queue(queue, *args, **kwargs)
+        with self.node.own_queues():
+            super().add_task_queue(queue, *args, **kwargs)
         self.node.told[queue] = True
 
     def cancel_task_queue(self, queue: str) -> None:
         """The remote control command ``cancel_consumer``."""
-        super().cancel_task_queue(queue)
+        with self.node.own_queues():
+            super().cancel_task_queue(queue)
         self.node.told[queue] = False
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's own; what it does not expect of a message ends a worker."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            try:
+                return handle(message)
+            except (TaskHarnessError, OSError, OperationalError):
+                raise
+            except Exception as error:
+                raise self.node.ended_by(message, error) from error
+
+        return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message that is no task."""
@@ -135,6 +172,8 @@ class WatchedChannel:
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
         """Acknowledge, and write it down."""
         self._reach("before_ack")
+        if getattr(self._channel, "closed", False):
+            raise ConnectionResetError("the channel is closed")  # Celery logs it
         self._channel.basic_ack(delivery_tag, multiple=multiple)
         self._node.record("ack", **self._identity)
         self._reach("after_ack")
@@ -146,8 +185,8 @@ class WatchedChannel:
 
     def basic_reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         """Reject, and write it down."""
+        self._node.record("reject", requeue=requeue, **self._identity)  # a dead letter comes after it
         self._channel.basic_reject(delivery_tag, requeue=requeue)
-        self._node.record("reject", requeue=requeue, **self._identity)
         self._node.world.rejected(self._identity, requeue=requeue)
 
     def __getattr__(self, name: str) -> Any:

@@ -43,27 +43,48 @@ def applying_honestly(app: Any, world: World) -> Iterator[None]:
 
 
 def complete(world: World, published: Event) -> None:
-    """Run one task to its end, through its retries; an eta that the caller set is left to the clock.
+    """Run one task to its end, through its retries, and all that Celery publishes after it, one after the other.
+
+    An eta that the caller set is left to the clock.
 
     Raises:
         RunBudgetExceeded: Its retries never end.
     """
+    outer, world.put_off = world.put_off, [published]
+    try:
+        for event in world.put_off:  # which grows meanwhile
+            if not _is_followed(world, event) and outer is not None:
+                world.too_deep.append(event)  # there is room for it when the bodies around this call have ended
+            elif outer is None:
+                world.put_off += world.too_deep
+                world.too_deep.clear()
+    finally:
+        world.put_off = outer
+    _propagate(world, published)
+
+
+def _is_followed(world: World, published: Event) -> bool:
+    """Run one task to its end, as far as that can be done now."""
     task_id = str(published.id)
     while not _is_complete(world, task_id):
         if world.take_step():
             continue
+        if _waits_for_eta(world, published):
+            return True
         due = world.next_due()
-        if due is None or _waits_for_eta(world, published):
-            return
+        if due is None:
+            return False
         world.move_to(due)
-    _propagate(world, published)
+    return True
 
 
 def _propagate(world: World, published: Event) -> None:
     """``task_eager_propagates``: after the last retry, the caller gets the error; Celery's own calls do not."""
+    site = published.detail["call_site"]
+    if not (site and site.line and world.app.conf.task_eager_propagates):
+        return
     run = world.timeline.run(str(published.id))
-    caller = published.detail["call_site"]
-    if caller and world.app.conf.task_eager_propagates and run is not None and run.state == "FAILURE" and run.error:
+    if run is not None and run.state == "FAILURE" and run.error:
         raise run.error
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..timeline import Run, short_id
 from ..timeline.table import offset
+from ..wording import did_you_mean
 
 if TYPE_CHECKING:
     from .pool import Execution
     from .world import World
 
-__all__ = ["deadlock", "endless_body", "generations", "run_budget", "time_budget"]
+__all__ = ["deadlock", "endless_body", "generations", "run_budget", "time_budget", "unhandled"]
 
 #: How many runs, or links of a retry chain, are shown before the rest is only counted.
 SHOWN = 10
@@ -33,7 +34,20 @@ def deadlock(world: World, waiting_for: Iterable[str]) -> str:
         lines += _standing(world, task_id, queued)
     if len(ids) > SHOWN:
         lines.append(f"  … and {len(ids) - SHOWN} more")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_beats(world)])
+
+
+def _beats(world: World) -> list[str]:
+    """What publishes by itself goes on for ever: nobody waits for what it may send some day."""
+    names = ", ".join(source.name for source in world.sources)
+    if not names:
+        return []
+    return [
+        (
+            f"  {names} goes on for ever, and a beat alone is not waited for: say how long, by result.get(timeout=…) "
+            "or harness.clock.advance(…)"
+        )
+    ]
 
 
 def _blocked(world: World) -> list[str]:
@@ -74,17 +88,24 @@ def _where(world: World, run: Run, queued: dict[str, str]) -> str:
     if run.id in queued:
         return f" in queue {queued[run.id]!r}"
     outcome = run.attempts[-1].outcome if run.attempts else None
+    poison = next((event for event in world.timeline.of(run.id) if event.kind == "poison"), None)
     reasons = [
+        (poison is not None, f", no worker could take it: {poison.detail.get('note') if poison else ''}"),
         (run.finished and outcome == "IGNORED", ", ended by Ignore: no result will ever be stored"),
         (run.finished and outcome == "REJECTED", ", rejected its message: no result will ever be stored"),
         (run.finished and _expired(world, run), _expired(world, run)),
         (run.finished, ", but the result backend keeps no result of it (ignore_result?)"),
+        (bool(_dropped(world, run)), f", dropped by the broker: {_dropped(world, run)}"),
         (any(event.kind == "expire" for event in world.timeline.of(run.id)), ", expired in its queue"),
         (any(event.detail.get("dropped") for event in world.timeline.of(run.id)), ", dropped from its queue"),
         (any(event.detail.get("unknown") for event in world.timeline.of(run.id)), ", publishing it raised an error"),
         (bool(run.attempts) and outcome is None, f", died on {run.worker}"),
     ]
     return next((text for holds, text in reasons if holds), _held(world, run))
+
+
+def _dropped(world: World, run: Run) -> str:
+    return next((event.detail["note"] for event in world.timeline.of(run.id) if event.kind == "drop"), "")
 
 
 def _expired(world: World, run: Run) -> str:
@@ -106,6 +127,9 @@ def _held(world: World, run: Run) -> str:
     nodes = [node for node in world.nodes if node.name == name]
     if any(node.alive and node.paused for node in nodes):
         return f", held by {name}, which is paused: call resume()"
+    reserving = next((node for node in nodes if any(each.task_id == run.id for each in node.waiting)), None)
+    if reserving is not None:
+        return f", reserved by {name}, but {_excuse(reserving)}"
     if name is None or any(node.alive for node in nodes):
         return ", held by a worker that does not go on"
     due = world.broker.restore_due()
@@ -124,7 +148,9 @@ def _no_consumer(world: World, queue: str | None) -> list[str]:
     consuming = [node for node in workers if queue in node.queues()]
     if not consuming:
         known = "; ".join(f"{node.name}: {', '.join(node.queues())}" for node in workers) or "no worker is alive"
-        return [f"    no worker consumes {queue!r} ({known})"]
+        world.broker.reported.add(queue)
+        meant = did_you_mean(queue, [name for node in workers for name in node.queues()])
+        return [f"    no worker consumes {queue!r} ({known}).{meant}"]
     return [f"    {node.name} consumes {queue!r}, but {_excuse(node)}" for node in consuming]
 
 
@@ -146,13 +172,29 @@ def _queued(world: World) -> dict[str, str]:
     }
 
 
-def run_budget(world: World, max_runs: int) -> str:
+def unhandled(worker: str, task: str | None, error: Exception) -> str:
+    """What Celery does not expect of a message."""
+    return (
+        f"the worker {worker!r} has ended, and the test has not asked for that: handling a message of "
+        f"{task or 'no task'} raised {type(error).__name__}: {error}, outside of any body (the traceback is above).\n"
+        "In production a worker ends of that too, or takes the same message again and again.\n"
+        "To fix this, mend what publishes such messages, or the strategy or the Request class of your own that raises."
+    )
+
+
+def run_budget(world: World, max_runs: int, *, verb: str = "settle()") -> str:
     """``settle()`` ran and ran."""
     return (
-        f"settle() started {max_runs} task bodies (max_runs) and there is still work.\n{_busiest(world)}\n"
+        f"{verb} started {max_runs} task bodies (max_runs) and there is still work.\n{_busiest(world)}\n"
         "To fix this, end the retries (max_retries, or a mocked dependency that recovers), or raise the budget: "
-        "settle(max_runs=…)."
+        f"settle(max_runs=…).{_beats_on(world)}"
     )
+
+
+def _beats_on(world: World) -> str:
+    if not world.sources:
+        return ""
+    return " A beat runs: where its tasks take longer than its schedule, look at a window of time, by clock.advance()."
 
 
 def endless_call(world: World, task_id: str, limit: int) -> str:

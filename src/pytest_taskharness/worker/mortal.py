@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CodeType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FidelityError
 from ..faults import CrashWindow, Point, Script
@@ -13,6 +13,7 @@ from .forked import Ferry
 from .pool import Execution, Killed
 
 if TYPE_CHECKING:
+    from ..broker.queued import Overdue
     from ..recorder import Recorder
     from .node import Node
     from .supply import Broker
@@ -94,6 +95,13 @@ class Mortal:
         self._fallen.append(node)
         node.kill(f"dies at {window}: its connection is lost", task=point.task, id=point.id)
         raise Killed
+
+    def close_channel(self, channel: Any, held: list[Overdue], seconds: float) -> None:
+        """The broker closes the channel of a worker that has held these deliveries for too long."""
+        node = next(node for node in self.nodes if node.alive and node.consumer.task_consumer.channel is channel)
+        node.lose_channel(held, seconds)
+        if not node.alive:
+            self._fallen.append(node)
 
     def ferry_or_refuse(self) -> Ferry:
         """What carries messages and results back from a forked child.

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from celery import _state, signals
+from celery.exceptions import WorkerShutdown
 from kombu.serialization import prepare_accept_content
 
+from ..broker.queued import Overdue
 from ..clock.timer import Due, SteppedTimer
 from ..clock.virtual import VirtualTime
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, WorkerDied
 from ..recorder import Recorder
 from ..timeline import Event
+from . import explain
+from .answering import answer_as_from_the_start
 from .apps import unregistered
 from .company import Alarm, Hold
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
 from .pool import Execution, Killed, SteppedPool
+from .reserving import Reserving
+from .sharing import others_aside, prefetch_as_one_of_several
 
 if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["Node"]
 
+#: What Celery logs.
+PRECONDITION_FAILED = (
+    "PreconditionFailed(406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value "
+    "used: {:.0f} ms.')"
+)
 
-class Node:
+
+class Node(Reserving):
     """A named worker in the test's thread.
 
     It consumes the queues that it was given, or every queue that its app knows.
@@ -35,10 +50,15 @@ class Node:
 
     def __init__(self, world: World, name: str, *, queues: list[str] | None = None, concurrency: int) -> None:
         """Not started yet."""
+        super().__init__()
         self.world = world
         self.app = world.app
         self.name = name
         self.only = queues
+        #: It consumes every queue, those included that publishing creates.
+        self.everything = queues is None
+        #: The same by the queues' own names, where they are called by others.
+        self._named: list[str] = list(queues or ())
         self.concurrency = concurrency
         self.pid = os.getpid()
         self.paused = False
@@ -50,8 +70,8 @@ class Node:
         #: What remote control said of a queue: to consume it, or not to.
         self.told: dict[str, bool] = {}
         self.running: list[Execution] = []
-        #: What was received while a body slept, or a copy of it ran, and waits for its end: task ids, and what to call.
-        self.waiting: list[tuple[str, Callable[[], None]]] = []
+        #: It has been told to shut down, and does so when the bodies that run have ended.
+        self.leaving = False
 
     @property
     def time(self) -> VirtualTime:
@@ -92,14 +112,19 @@ class Node:
             queues=self.only,
             ready_callback=lambda consumer: signals.worker_ready.send(sender=consumer),
         )
+        self.worker.node = self
         # Booting a pool forbids result.get() in the whole process; only bodies are in a worker here.
         _state._set_task_join_will_block(False)
         self.worker.blueprint.start(self.worker)
         queues._consume_from = consumed  # -Q is for this worker alone, and not for app.control.purge()
+        self._named = [queues.aliases[name].name if name in queues.aliases else name for name in self.only or ()]
         self.consumer: SteppedConsumer = self.worker.consumer
         self.timer: SteppedTimer = self.worker.timer
         #: Celery's mailbox for remote control; None where worker_enable_remote_control is off.
         self._pidbox = next((step.box for step in self.consumer.steps if hasattr(step, "box")), None)
+        if self._pidbox is not None:
+            answer_as_from_the_start(self, self._pidbox)
+        prefetch_as_one_of_several(self.consumer)
         self.accept = prepare_accept_content(self.app.conf.accept_content)
         signals.task_received.connect(self._on_received, sender=self.consumer)
         signals.worker_process_init.send(sender=None)
@@ -112,6 +137,12 @@ class Node:
             self.world.company.bury(self)
             self.worker.stop()
             self.consumer.blueprint.shutdown(self.consumer)
+
+    def leave_when_idle(self) -> None:
+        """Shut down, as it was told to, as soon as the bodies have ended that run."""
+        if self.alive and not self.running:
+            self.record("fault", note="shut down by remote control")
+            self.stop()
 
     def pause(self) -> None:
         """Take no message and run no timer."""
@@ -127,7 +158,8 @@ class Node:
             self._leave()
             self.record("fault", note=note, **told)
             self.timer.clear()
-            self.consumer.on_close()
+            with others_aside(self):
+                self.consumer.on_close()
             if self.is_connected:
                 self.world.broker.lose(self.consumer.connection)
             self.dead = True
@@ -144,28 +176,30 @@ class Node:
             self.waiting.clear()
             self.world.company.forget(self)
             self.world.broker.lose(self.consumer.connection)
-            self.consumer.lose_connection()
+            with others_aside(self):
+                self.consumer.lose_connection()
+            self.world.company.strike_down()
             for execution in self.running:  # Celery has terminated those that could not be acknowledged any more
                 execution.killed |= bool(self.app.tasks[execution.task_name].acks_late)
 
     def reconnect(self) -> None:
         """The broker can be reached again."""
         if self.alive and not self.is_connected:
-            with self._own_queues():
+            with self.own_queues():
                 self.consumer.start()
             self.is_connected = True
 
     @contextmanager
-    def _own_queues(self) -> Iterator[None]:
+    def own_queues(self) -> Iterator[None]:
         """-Q is for this worker alone, and not for app.control.purge()."""
         queues = self.app.amqp.queues
-        consumed = queues._consume_from
+        before = {name: copy(vars(queues).get(name)) for name in ("_consume_from", "_default_consume_from")}
         if self.only:
             queues.select(self.only)
         try:
             yield
         finally:
-            queues._consume_from = consumed
+            vars(queues).update(before)
 
     def hold_in(self, task: str) -> Hold:
         """Keep the next body of this task in its beginning.
@@ -185,18 +219,13 @@ class Node:
     # -- stepping
 
     @property
-    def can_work(self) -> bool:
-        """Whether this worker would take a message now."""
-        return self.goes_on and len(self.running) + self.world.company.reserved(self) < self.concurrency
-
-    @property
     def goes_on(self) -> bool:
         """Whether anything is to be expected of this worker."""
-        return self.alive and self.is_connected and not self.paused
+        return self.alive and self.is_connected and not (self.paused or self.leaving)
 
     def queues(self) -> list[str]:
         """The names of the queues that this worker consumes, those that publishing has created included."""
-        names = self.only or list(dict.fromkeys(queue.name for queue in list(self.app.amqp.queues.values())))
+        names = self._named or list(dict.fromkeys(queue.name for queue in list(self.app.amqp.queues.values())))
         if not self.told:
             return names
         return [name for name in dict.fromkeys([*names, *self.told]) if self.told.get(name, True)]
@@ -217,40 +246,64 @@ class Node:
         redelivered = bool((message.delivery_info or {}).get("redelivered"))
         self.record("deliver", queue=queue, redelivered=redelivered, **identity, **self._reprs(message), **detail)
         message.channel = WatchedChannel(message.channel, self, identity)
-        self.outlive(self._handle, message)
+        self.at_once = "performed" in detail
+        try:
+            self.outlive(self._handle, message)
+        finally:
+            self.at_once = False
 
     def dues(self) -> list[Due]:
         """What this worker will do by itself, and when: its next timer, and what it takes back from the dead."""
-        timer = self.timer.peek() if self.can_work else None
+        timer = self.timer.peek() if self.goes_on else None
         limits = self.world.company.dues(self) if self.running else []
         return [*([timer] if timer is not None else []), *self.restore_dues(), *limits]
 
     def restore_dues(self) -> list[Due]:
-        """When this worker next finds a delivery, its own or another's, older than the visibility timeout."""
-        at = self.world.broker.restore_due() if self.goes_on else None
-        return [] if at is None else [Due(at, 0, self._restore)]
+        """When this worker next finds a delivery, anybody's, that was held for too long; and when a message dies."""
+        if not self.goes_on:
+            return []
+        broker = self.world.broker
+        dues = (broker.restore_due(), self._restore), (broker.expiry_due(), broker.expire_now)
+        return [Due(at, 0, act) for at, act in dues if at is not None]
 
     def fire(self, due: Due) -> None:
         """Do what is due now."""
-        if due.entry == self._restore or isinstance(due.entry, Alarm):
+        if self.is_restore(due) or isinstance(due.entry, Alarm) or due.entry == self.world.broker.expire_now:
             self.outlive(due.entry)
         else:
             self.outlive(self.timer.pop().entry)
 
+    def is_restore(self, due: Due) -> bool:
+        """Whether it is to take something back."""
+        return bool(due.entry == self._restore)
+
     def _restore(self) -> None:
+        self.world.starts_at_restore = self.world.starts
         qos = self.consumer.task_consumer.channel.qos
-        note = f"not acknowledged for {qos.visibility_timeout:g} s"
         for held in qos.restore_now():
+            note = f"not acknowledged for {qos.visibility_timeout:g} s"
             self.record("restore", task=held.task, id=held.id, note=note)
 
-    def start_waiting(self) -> bool:
-        """Start what has waited longest; False where nothing waits, or only for what runs."""
-        for index, (task_id, run) in enumerate(self.waiting):
-            if not self.world.is_running(task_id):
-                del self.waiting[index]
-                self.outlive(run)
-                return True
-        return False
+    def lose_channel(self, held: Iterable[Overdue], seconds: float) -> None:
+        """RabbitMQ's ``consumer_timeout``: to Celery that is an unrecoverable error, unless the app says otherwise."""
+        for each in held:
+            note = f"not acknowledged for {seconds:g} s: RabbitMQ closes the channel (consumer_timeout)"
+            self.record("restore", task=each.task, id=each.id, note=note)
+        if self.app.conf.get("broker_channel_error_retry"):
+            self.lose_connection()
+            self.reconnect()
+        else:
+            self._end_of(PRECONDITION_FAILED.format(seconds * 1000))
+
+    def _end_of(self, error: str) -> None:
+        """The worker ends; the bodies that run come to their end, and nobody hears their acknowledgements."""
+        self._leave()
+        self.record("fault", note=f"ends: Unrecoverable error: {error}")
+        self.timer.clear()
+        with others_aside(self):
+            self.consumer.on_close()
+        self.world.company.forget(self)
+        self.world.broker.lose(self.consumer.connection)
 
     def outlive(self, act: Callable[..., object], *args: Any) -> None:
         """What this worker does ends where it dies; so does a body that has waited for it in the same worker."""
@@ -280,12 +333,34 @@ class Node:
     def obey(self) -> bool:
         """Handle one remote control command (revoke, rate_limit, …); False where none is there."""
         box = self._pidbox
-        if box is None or box.consumer is None or not (self.alive and self.is_connected):
+        if box is None or box.consumer is None or not self.goes_on:
             return False
-        if not box.consumer.channel.receive_broadcasts():
-            return False
-        self.consumer.perform_pending_operations()
+        with others_aside(self):
+            try:
+                if not box.consumer.channel.receive_broadcasts():
+                    return False
+            except WorkerShutdown:
+                self.leaving = True
+        self.world.company.strike_down()
+        self._between_messages()
         return True
+
+    def held_for_eta(self) -> list[Any]:
+        """The requests that wait for their eta: a task's own, or that of a retry."""
+        found = (due.entry.args[0] for due in self.timer.pending() if due.entry.args)
+        return [request for request in found if getattr(request, "eta", None) is not None]
+
+    def free_pid(self) -> int:
+        """What the next body has as the number of its process."""
+        if not self.running:
+            return self.pid
+        taken = {execution.pid for execution in self.running}
+        return next(pid for pid in count(self.pid) if pid not in taken)
+
+    def started(self) -> dict[str, int]:
+        """How many bodies of each task it has started."""
+        mine = (event for event in self.world.timeline if event.kind == "start" and event.worker == self.name)
+        return dict(Counter(str(event.task) for event in mine))
 
     @contextmanager
     def executing(self, execution: Execution) -> Iterator[None]:
@@ -309,6 +384,15 @@ class Node:
     def poisoned(self, message: Any, note: str, *, error: BaseException | None = None) -> None:
         """A message that no task will run."""
         self.record("poison", note=note, error=error, **self._identity(message))
+
+    def ended_by(self, message: Any, error: Exception) -> WorkerDied:
+        """Celery has stumbled over a message itself: this worker is gone, and the message is in its queue again."""
+        died = WorkerDied(explain.unhandled(self.name, self._identity(message)["task"], error))
+        if self.world.execution_here() is not None:
+            self.world.broke(died)
+        self.poisoned(message, f"ends its worker: {type(error).__name__}: {error}", error=error)
+        self.kill("has ended: its connection is lost")
+        return died
 
     def unregistered(self, name: str | None) -> str:
         """What is wrong with a task name, and which one was meant."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from signal import SIGKILL
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ class Execution:
     on_end: Callable[[], object] | None = None
     #: It stays in its beginning until somebody releases it.
     held: bool = False
+    #: What Celery takes for the number of its process: one at a time has it, so that it can be told to terminate.
+    pid: int = 0
+    #: Its process was told to end (SIGTERM), and not killed.
+    was_told: bool = False
 
     def deadline(self) -> datetime | None:
         """The next limit that will strike."""
@@ -111,21 +116,49 @@ class SteppedPool(BasePool):  # type: ignore[misc]
         """Run one task, now or when the body that it must not run inside of has ended."""
         # Before Celery 5.7 the limits of the configuration are the pool's own.
         limits = (soft_timeout or self.options.get("soft_timeout"), timeout or self.options.get("timeout"))
-        job = Job(self.node, target, args, limits=limits)
+        job = self._job(target, args, kwargs, limits=limits)
         job.on_accepted, job.on_answer, job.on_error, job.on_timeout = (
-            accept_callback, callback, error_callback, timeout_callback,
-        )  # fmt: skip
+            each or _unheard for each in (accept_callback, callback, error_callback, timeout_callback)
+        )
         if self.node.world.script.armed:
             self.node.world.reach(Point("received", job.task_name, job.task_id), node=self.node)
         # A copy of what runs (redelivered after the visibility timeout) would never see it end.
         if self.node.world.asleep or self.node.world.is_running(job.task_id):
-            self.node.waiting.append((job.task_id, partial(self.node.world.company.start, job)))
+            self.node.reserve(job.task_id, partial(self.node.world.company.start, job))
         else:
             self.node.world.company.start(job)
 
+    def _job(self, target: Any, args: Any, kwargs: Any, *, limits: tuple[float | None, float | None]) -> Job:
+        if target in {trace_task_ret, fast_trace_task}:
+            return Job(self.node, target, args, limits=limits)
+        from .batch import Batch  # a Job of its own kind
+
+        return Batch(self.node, target, args, limits=limits, kwargs=kwargs)
+
     def terminate_job(self, pid: Any, signal: Any = None) -> None:
-        """``revoke(terminate=True)``: nothing runs while nobody steps, but for bodies that are held."""
-        self.node.world.company.terminate(pid, self.node)
+        """``revoke(terminate=True)``: a body that is held ends at once, another one where it sleeps or waits."""
+        self.node.world.company.terminate(pid, self.node, unwinds=signal != SIGKILL)
+
+    def grow(self, n: int = 1) -> None:
+        """The remote control command ``pool_grow``."""
+        self.limit += n
+        self.node.concurrency += n
+
+    def shrink(self, n: int = 1) -> None:
+        """The remote control command ``pool_shrink``; prefork refuses to stop its last process, too.
+
+        Raises:
+            ValueError: It is an answer.
+        """
+        if n >= self.node.concurrency:
+            raise ValueError("Can't shrink pool. All processes busy!")
+        self.grow(-n)
+
+    def restart(self) -> None:
+        """The remote control command ``pool_restart``: there are no processes."""
+
+    def flush(self) -> None:
+        """Nothing is on its way to a process."""
 
 
 class Job:
@@ -147,18 +180,17 @@ class Job:
         self.args = args
         self.task_id, self.task_name, self.request = args[1], args[0], args[2]
         self.soft, self.hard = limits
-        self.pid = node.pid
 
     def run(self) -> None:
         """Run it to its end."""
         node = self.node
+        self.pid = node.free_pid()
         self.on_accepted(self.pid, node.monotonic())
         # Before Celery 5.7 the early ack is put off until the event loop turns, which prefork's does at once.
         node.consumer.perform_pending_operations()
         self.execution = self._execution()
         self.number = node.world.starts + 1
-        redelivered = bool((self.request.get("delivery_info") or {}).get("redelivered"))
-        self._record("start", redelivered=redelivered, **node.recorder.reprs(self.task_id, self.request))
+        self._started()
         try:
             answer = self._trace()
             self._die_unheard()
@@ -170,10 +202,17 @@ class Job:
             self._died(error, "FAILURE")
         else:
             if not node.dead:
-                self._finished(*(outcome_of(answer) if self.execution.began else ("SKIPPED", None)))
+                self._finished(*self._outcome(answer))
                 _safely(self.on_answer, answer)
         if self.execution.lost:
             self._died(WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL)."), "LOST")
+
+    def _started(self) -> None:
+        redelivered = bool((self.request.get("delivery_info") or {}).get("redelivered"))
+        self._record("start", redelivered=redelivered, **self.node.recorder.reprs(self.task_id, self.request))
+
+    def _outcome(self, answer: Any) -> tuple[str, BaseException | None]:
+        return outcome_of(answer) if self.execution.began else ("SKIPPED", None)
 
     def _trace(self) -> Any:
         """Trace the task as a prefork child does, whatever app is current and whatever its settings."""
@@ -185,7 +224,7 @@ class Job:
     def _target(self) -> Any:
         node = self.node
         with node.executing(self.execution), denied_join_result():
-            return self.target(*self.args, _loc=(node.app.tasks, node.accept, node.worker.hostname))
+            return _as_sent(self.target(*self.args, _loc=(node.app.tasks, node.accept, node.worker.hostname)))
 
     def _die_unheard(self) -> None:
         """A child can die before its answer is read; with an early acknowledgement that changes nothing."""
@@ -207,6 +246,7 @@ class Job:
             lines=self.lines,
             on_end=self.strand.on_end if self.strand is not None else None,
             on_begin=self.on_begin,
+            pid=self.pid,
         )
         if self.strand is not None:
             self.strand.life = execution
@@ -271,6 +311,18 @@ def _safely(callback: Callable[..., object], *args: Any) -> None:
         raise
     except Exception:
         logger.exception("Pool callback raised exception")
+
+
+def _unheard(*args: Any) -> None:
+    """A callback that nobody has asked for."""
+
+
+def _as_sent(answer: Any) -> Any:
+    """The tracer's answer as it comes out of a pool process, where it was pickled: an error is the error itself."""
+    failed, value, _ = answer
+    if failed and isinstance(value.exception, ExceptionWithTraceback):
+        value.exception = value.exception.exc
+    return answer
 
 
 def outcome_of(answer: Any) -> tuple[str, BaseException | None]:

@@ -14,23 +14,19 @@ from ..broker.redis_transport import connect
 from ..clock.virtual import VirtualTime
 from ..servers.given import KEY_PREFIX, GivenURL
 from ..servers.redis import RedisServer
+from .awaiting import Waiting
 from .forked import Ferry
+from .redbeat import lead_redbeat_home, redbeat_settings
 from .redis_backend import SteppedRedisBackend
 from .supply import Supply
 
-__all__ = ["fakeredis_supply", "options_for", "redis_supply"]
+__all__ = ["fakeredis_supply", "redis_supply"]
 
 #: How long to wait for the end of a server that has closed a connection, in real seconds.
 DYING = 1.0
 #: By URL.
 _servers: dict[str, RedisAccess] = {}
 _lock = threading.Lock()
-
-
-def options_for(app: Any, config: Mapping[str, Any], visibility_timeout: float | None) -> dict[str, Any]:
-    """The transport options that the app would have in production, and the test's word on top."""
-    options = {**(app.conf.get("broker_transport_options") or {}), **config.get("broker_transport_options", {})}
-    return options if visibility_timeout is None else {**options, "visibility_timeout": visibility_timeout}
 
 
 def fakeredis_supply(app: Any, options: Mapping[str, Any], *, time: VirtualTime) -> Supply:
@@ -80,10 +76,14 @@ def _supply(app: Any, broker: RedisBroker) -> Supply:
         "result_backend": url,
         "redis_backend_use_ssl": None,
         "result_backend_transport_options": _backend_options(app, broker.own_prefix),
+        **redbeat_settings(app, broker),
     }
-    return Supply(
-        broker, settings, lambda: connect(broker), lambda waits: SteppedRedisBackend(app, broker=broker, waits=waits)
-    )
+
+    def make_backend(waits: Waiting) -> Any:
+        lead_redbeat_home(app, broker)
+        return SteppedRedisBackend(app, broker=broker, waits=waits)
+
+    return Supply(broker, settings, lambda: connect(broker), make_backend)
 
 
 def _backend_options(app: Any, prefix: str) -> dict[str, Any]:

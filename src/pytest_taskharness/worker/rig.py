@@ -10,7 +10,9 @@ from ..clock.sleep import Sleeper, sleep_virtually
 from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from ..timeline import Timeline
+from .answering import answer_at_once
 from .eager import applying_honestly
+from .frames import code_copied_once
 from .ids import seeded_ids
 from .supply import Supply
 from .takeover import borrowed, virtual_readers
@@ -29,6 +31,7 @@ def stepped_world(
     recorder.warns_of_loss = eager
     world = World(app, time=time, recorder=recorder, broker=supply.broker, eager=eager)
     supply.broker.wait_for_event = world.waits.wait_for_event
+    supply.broker.on_consumer_timeout = world.close_channel
     supply.attach(recorder)
 
     def make_backend() -> Any:
@@ -43,8 +46,10 @@ def stepped_world(
         settings = {**config, **supply.settings}  # where messages and results are is the mode's to say
         amqp = stack.enter_context(borrowed(app, config=settings, connect=supply.connect, make_backend=make_backend))
         losing_answers(world, amqp)
+        answer_at_once(world)
         recorder.wrap_amqp(amqp)
         stack.enter_context(virtual_readers(time, seed))
+        stack.enter_context(code_copied_once())
         stack.enter_context(seeded_ids(app, seed))
         stack.enter_context(silent_when_dead(world))
         stack.enter_context(sleep_virtually(Sleeper(time.monotonic, world.waits.sleep, world.lives_here)))

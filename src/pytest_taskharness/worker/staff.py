@@ -31,6 +31,8 @@ class Staff(Mortal):
         self.nodes: list[Node] = []
         #: How many bodies have been started.
         self.starts = 0
+        #: The same at the last time that a worker took lost deliveries back.
+        self.starts_at_restore = -1
         #: Those that run, with their threads: each waits for the next one of its thread.
         self.stack: list[tuple[int, Execution]] = []
         #: The bodies that have a thread of their own.
@@ -72,10 +74,14 @@ class Staff(Mortal):
     def stop(self, node: Node, *, warm: bool = True) -> None:
         """Stop as on SIGTERM, or as on SIGQUIT: either way what is held goes back to the broker."""
         if warm:
-            self.company.check_shutdown(node)
+            self.company.finish(node)
             node.stop()
         else:
             node.kill()
+
+    def never_held(self) -> list[tuple[str, str]]:
+        """The tasks, and their workers, of which a run was to be held, and none has come."""
+        return self.company.never_held()
 
     def lose_broker(self) -> None:
         """Nobody can reach the broker from now on."""

@@ -18,6 +18,7 @@ import kombu.utils.limits
 from celery import _state
 from celery.app.task import Task
 from celery.worker import state as worker_state
+from kombu.asynchronous.timer import to_timestamp
 from kombu.pools import ProducerPool
 
 from ..clock.virtual import VirtualTime
@@ -25,7 +26,10 @@ from ..clock.virtual import VirtualTime
 __all__ = ["applied", "borrowed", "connect_anew", "virtual_readers"]
 
 #: What an app has made of its configuration; made anew from ours, and put back.
-_DERIVED = ("amqp", "control", "events", "timezone", "_pool", "_backend_cache", "_local", "_get_backend")
+_DERIVED = (
+    "amqp", "control", "events", "timezone", "_pool", "_backend_cache", "_local", "_get_backend", "redbeat_conf",
+    "redbeat_redis", "redbeat_sentinel",
+)  # fmt: skip
 _MISSING = object()
 #: The apps of all open harnesses, outermost first.
 _borrowed: list[Any] = []
@@ -54,7 +58,7 @@ def borrowed(
     app.finalize()
     with ExitStack() as stack:
         stack.enter_context(_unobserved(app))
-        stack.enter_context(_configured(app, {**_NEEDED, **config}))
+        stack.enter_context(_configured(app, {**_NEEDED, **_own_entries(app), **config}))
         stack.enter_context(_fresh(app))
         stack.enter_context(_rebound(app, config))
         stack.enter_context(_current(app))
@@ -105,6 +109,12 @@ def _unobserved(app: Any) -> Iterator[None]:
         yield
     finally:
         observers[:] = before
+
+
+def _own_entries(app: Any) -> dict[str, Any]:
+    """``add_periodic_task()`` writes into the dict of the user's configuration: what a test adds goes into a copy."""
+    entries = app.conf.beat_schedule
+    return {"beat_schedule": dict(entries)} if isinstance(entries, dict) else {}
 
 
 @contextmanager
@@ -159,7 +169,7 @@ def _with_defaults(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
         (task.__dict__, attribute, config[changed[attribute]])
         for task in (app._tasks.values() if changed else ())
         for attribute in _taken_from_configuration(type(task))
-        if attribute in changed
+        if attribute in changed and attribute not in task.__dict__  # what was set on the task itself wins, as ever
     ]
     before = [attributes.get(name, _MISSING) for attributes, name, _ in ours]
     for attributes, name, value in ours:
@@ -309,6 +319,10 @@ def _sleep(seconds: float) -> None:
     _time.sleep(seconds)  # looked up when it is called: it is virtual by then
 
 
+def _monotonic() -> float:
+    return _time.monotonic()  # as above
+
+
 @contextmanager
 def virtual_readers(time: VirtualTime, seed: int) -> Iterator[None]:
     """The named places where Celery and kombu read a monotonic clock, or a random number that decides a delay.
@@ -318,6 +332,8 @@ def virtual_readers(time: VirtualTime, seed: int) -> Iterator[None]:
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=_sleep)
     patches: list[tuple[Any, str, Any]] = [
         (kombu.utils.limits, "monotonic", time.monotonic),
+        # It makes an instant of the monotonic clock of an eta, and reads that clock through a default argument.
+        (to_timestamp, "__defaults__", (*(to_timestamp.__defaults__ or ())[:-1], _monotonic)),
         (celery.worker.request, "monotonic", time.monotonic),
         (celery.result, "time", clock),
         (celery.utils.time, "random", random.Random(seed)),

@@ -43,6 +43,7 @@ class Waits:
         self._world = world
         self._reads: dict[str, int] = {}
         self._idle = 0
+        self._asks = 0
 
     @property
     def now(self) -> datetime:
@@ -53,6 +54,7 @@ class Waits:
         """Something has happened: whoever looks again has a reason to."""
         self._reads.clear()
         self._idle = 0
+        self._asks = 0
 
     def wait_until(
         self, ready: Callable[[], bool], *, timeout: float | None, waiting_for: list[str],
@@ -72,6 +74,7 @@ class Waits:
                 if not self._world.take_step():
                     look_around()
                     self._let_time_pass(deadline, timeout, waiting_for)
+            self._world.obey()  # what the one that it has waited for has told the workers, they have heard by now
             strike()
         look_around()
         if deadline is not None and self._world.time.now > deadline:
@@ -96,6 +99,8 @@ class Waits:
         due = _earliest(self._world.next_due(), execution.deadline() if execution else None)
         if deadline is not None and (due is None or due > deadline):
             self._world.move_to(deadline)
+            if self._world.time.now < deadline:
+                return  # a beat comes first
             self._time_out(timeout, due=due, waiting_for=waiting_for)
         if due is None:
             error = Deadlock(explain.deadlock(self._world, waiting_for))
@@ -123,19 +128,32 @@ class Waits:
             self._world.move_to(due)
             return True
         self._world.move_to(deadline)
-        return False
+        return self._world.time.now < deadline  # a beat comes first
 
     def looked_at_pending(self, task_id: str) -> None:
         """A state that is not ready was read: the hundredth time in a row, somebody is waiting for it in a loop."""
         self._reads[task_id] = self._reads.get(task_id, 0) + 1
         if self._reads[task_id] < BUSY_READS or self._world.execution_here() is not None:
             return
-        if not self._world.take_step():
-            due = self._world.next_due()
-            if due is not None:
-                self._world.move_to(due)
-            else:
-                self._waited_for_nothing()
+        if not self._go_on():
+            self._waited_for_nothing()
+
+    def asked_workers(self) -> None:
+        """Workers were asked what they do: the hundredth time in a row, somebody waits for another answer."""
+        self._asks += 1
+        if self._asks >= BUSY_READS and self._world.execution_here() is None and not self._go_on():
+            self._idle += 1
+            if self._idle > IDLE_WAITS:
+                raise Deadlock(explain.deadlock(self._world, []))
+
+    def _go_on(self) -> bool:
+        """Take a step, or jump to the next due instant; whether there was either."""
+        if self._world.take_step():
+            return True
+        due = self._world.next_due()
+        if due is not None:
+            self._world.move_to(due)
+        return due is not None
 
     def sleep(self, seconds: float) -> None:
         """``time.sleep``: in a task's body the clock moves; in the test the world moves on."""

@@ -37,12 +37,16 @@ def losing_answers(world: World, amqp: Any) -> None:
 
 @contextmanager
 def silent_when_dead(world: World) -> Iterator[None]:
-    """While entered, a body that is dead sends no ``task_postrun``, which Celery's tracer sends whatever happens."""
+    """While entered, a body that is dead sends no ``task_postrun``, which Celery's tracer sends whatever happens.
+
+    One that was told to end, by SIGTERM, does: it leaves its body as on ``SystemExit``.
+    """
     send = trace.send_postrun
 
     def send_postrun(**named: Any) -> Any:
         execution = world.execution_here()
-        return [] if execution is not None and execution.killed else send(**named)
+        is_silent = execution is not None and execution.killed and not execution.was_told
+        return [] if is_silent else send(**named)
 
     trace.send_postrun = send_postrun
     try:

@@ -13,16 +13,18 @@ from celery import signals
 
 from ..clock.timer import Due
 from ..clock.virtual import VirtualTime
-from ..errors import Deadlock, FidelityError, RunBudgetExceeded, hide_frames
+from ..errors import Deadlock, FidelityError, RunBudgetExceeded, TaskHarnessError, hide_frames
 from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
+from .bringing import bring
 from .descent import Descent
 from .eager import complete
 from .eventloop import outside_event_loop
 from .node import Node
 from .perform import perform
 from .report import Report
+from .sources import Source, earliest
 from .staff import Staff
 from .supply import Broker
 from .waits import Waits
@@ -32,6 +34,8 @@ __all__ = ["World"]
 __tracebackhide__ = hide_frames
 
 
+#: How many bodies a verb starts, where a beat goes on sending.
+MOST_RUNS = 10_000
 #: Real seconds that a thread waits for another one to end its step.
 DRIVING_SECONDS = 30
 
@@ -45,6 +49,8 @@ class World(Staff):
 
     #: All open worlds, outermost first.
     _open: list[World] = []  # noqa: RUF012 - one list for the process, on purpose
+    #: How many messages have waited in a pool.
+    _numbers = 0
 
     def __init__(self, app: Any, *, time: VirtualTime, recorder: Recorder, broker: Broker, eager: bool = False) -> None:
         """Nothing runs before :meth:`opened`."""
@@ -54,8 +60,13 @@ class World(Staff):
         self.recorder = recorder
         self.broker = broker
         self.eager = eager
+        #: What publishes by itself, beside the workers.
+        self.sources: list[Source] = []
         #: Called before each step.
         self.on_step: Callable[[], object] = lambda: None
+        #: In eager mode, while a call is followed: what comes after the task that runs.
+        self.put_off: list[Event] | None = None
+        self.too_deep: list[Event] = []
         #: A body sleeps: workers may take messages in, and start nothing.
         self.asleep = False
         self._lock = threading.RLock()
@@ -165,18 +176,40 @@ class World(Staff):
     def _step(self) -> bool:
         nodes = self._all_nodes()
         self.obey()
+        for node in nodes:
+            if node.leaving:
+                node.leave_when_idle()
         due = self._next(nodes)
+        if self._fire_sources(before=None if due is None else due[1].at):
+            return True
         if due is not None and due[1].at <= self.time.now:
             due[0].fire(due[1])
             return True
-        if self.company.go_on() or any(node.can_work and node.start_waiting() for node in nodes):
+        if self.company.go_on() or self._start_reserved(nodes) or self._deliver(nodes):
             return True
+        return self.company.start_lonely()
+
+    def _start_reserved(self, nodes: list[Node]) -> bool:
+        """What waits in a pool for a free slot, first come first."""
+        able = [(found, node) for node in nodes if node.waiting and node.can_work and (found := node.next_reserved())]
+        if able:
+            reserved, node = min(able, key=lambda each: each[0].number)
+            node.start_reserved(reserved)
+        return bool(able)
+
+    def _deliver(self, nodes: list[Node]) -> bool:
+        """One message, to each worker in turn."""
         for ahead in range(len(nodes)):
             node = nodes[(self._turn + ahead) % len(nodes)]
-            if node.can_work and node.deliver():
+            if node.takes_messages and node.deliver():
                 self._turn = (self._turn + ahead + 1) % len(nodes)
                 return True
-        return self.company.start_lonely()
+        return False
+
+    def next_number(self) -> int:
+        """A place in the line of what waits in the pools."""
+        World._numbers += 1
+        return World._numbers
 
     def obey(self) -> bool:
         """Let the workers answer remote control commands, at once; whether there were any."""
@@ -185,6 +218,11 @@ class World(Staff):
             while node.obey():
                 obeyed = True
         return obeyed
+
+    @property
+    def has_company(self) -> bool:
+        """Whether another world is open."""
+        return len(World._open) > 1
 
     def _all_nodes(self) -> list[Node]:
         """The workers of every open world, except of an app that a later world has borrowed again."""
@@ -199,15 +237,59 @@ class World(Staff):
 
     def next_due(self) -> datetime | None:
         """The next instant at which a timer is due, or None."""
-        found = self._next(self._all_nodes())
-        return None if found is None else found[1].at
+        nodes = self._all_nodes()
+        found = self._next(nodes)
+        return None if found is None or self._is_in_vain(nodes) else found[1].at
+
+    def _is_in_vain(self, nodes: list[Node]) -> bool:
+        """Whether all that is due is to take back once more what could not start when it was taken back before.
+
+        A message that waits behind a body which is held would be delivered again and again, for ever.
+        """
+        if self.starts != self.starts_at_restore or any(node.can_work for node in nodes):
+            return False
+        return all(node.is_restore(due) for node in nodes for due in node.dues())
+
+    # -- what publishes by itself
+
+    def _next_fire(self) -> tuple[Source, datetime] | None:
+        if World._open == [self]:
+            return earliest(self.sources) if self.sources else None
+        return earliest(source for world in World._open for source in world.sources)
+
+    def _fire_sources(self, *, before: datetime | None) -> bool:
+        """Whatever is due now, and was due before a worker's own timers; False where that had no effect."""
+        while (found := self._next_fire()) is not None and found[1] <= self.time.now:
+            if before is not None and before <= found[1]:
+                return False
+            if self._fire(found[0]):
+                return True
+        return False
+
+    def _fire(self, source: Source) -> bool:
+        try:
+            return source.fire()
+        except TaskHarnessError as error:  # a body that sleeps meanwhile has nothing to do with it
+            self.broke(error)
+            return True
+
+    def next_instant(self) -> datetime | None:
+        """The next instant at which anything happens; what publishes by itself goes on for ever."""
+        fire, due = self._next_fire(), self.next_due()
+        return min((at for at in (due, fire and fire[1]) if at is not None), default=None)
+
+    def bring_to(self, task_id: str, moment: str) -> None:
+        """Drive until one run is there, and not one step further."""
+        bring(self, task_id, moment)
 
     # -- many steps
 
     def drain(self) -> Report:
         """All that is due now, to a fixed point; the clock stays."""
         with self._reporting() as report:
-            self._exhaust()
+            # Bodies that sleep let a beat send more: that may never end.
+            limit = self.starts + MOST_RUNS if self._next_fire() is not None else None
+            self._exhaust(limit=limit, max_runs=MOST_RUNS, verb="drain()")
         return report()
 
     def settle(self, *, max_time: timedelta | None = None, max_runs: int = 10_000) -> Report:
@@ -232,25 +314,32 @@ class World(Staff):
 
     def pass_until(self, moment: datetime) -> None:
         """The same, without a report."""
-        while True:
-            self._exhaust()
-            due = self.next_due()
+        while not self._is_past(moment):
+            self._exhaust(until=moment)
+            due = self.next_instant()
             if due is None or due > moment:
                 break
             self.move_to(due)
         if moment > self.time.now:
             self.move_to(moment)
-            self._exhaust()
+            self._exhaust(until=moment)
 
-    def _exhaust(self, *, limit: int | None = None, max_runs: int = 0) -> None:
-        while self.take_step():
+    def _is_past(self, moment: datetime) -> bool:
+        """Whether bodies have slept past it, with a beat beside them that goes on sending: they may never be done."""
+        return self.time.now > moment and any(world.sources for world in World._open)
+
+    def _exhaust(
+        self, *, limit: int | None = None, max_runs: int = 0, until: datetime | None = None, verb: str = "settle()"
+    ) -> None:  # fmt: skip
+        while not (until is not None and self._is_past(until)) and self.take_step():
             if limit is not None and self.starts > limit:
-                raise RunBudgetExceeded(explain.run_budget(self, max_runs))
+                raise RunBudgetExceeded(explain.run_budget(self, max_runs, verb=verb))
 
     def move_to(self, moment: datetime) -> None:
-        """Jump to an instant at which something is due."""
+        """Jump to an instant at which something is due, or to an earlier one at which something publishes by itself."""
         self._descent.begin_anew()
-        self.time.move_to(moment)
+        fire = self._next_fire()
+        self.time.move_to(moment if fire is None else min(moment, fire[1]))
 
     @contextmanager
     def _reporting(self) -> Iterator[Callable[[], Report]]:
@@ -273,25 +362,52 @@ class World(Staff):
 
     def pass_beside_bodies(self, until: datetime) -> None:
         """The same, where all bodies sleep that have a thread of their own."""
-        while (due := self._next_restore()) is not None and due[1].at < until:  # at that instant, the body goes first
-            node, restore = due
-            self.time.move_to(restore.at)
-            node.fire(restore)
-            self._prefetch(node)
+        if not self.eager:
+            self._meanwhile(until)
+        while self._pass_one(until):
+            pass
         self.time.move_to(until)
+
+    def _pass_one(self, until: datetime) -> bool:
+        """The next thing that happens beside the bodies; at the last instant, the body goes first."""
+        due, fire = self._next_restore(), self._next_fire()
+        if fire is not None and fire[1] < until and (due is None or fire[1] < due[1].at):
+            self.time.move_to(fire[1])
+            self._fire(fire[0])
+            if not self.eager:
+                self._take_ahead(self._all_nodes())
+            return True
+        if due is None or due[1].at >= until:
+            return False
+        node, restore = due
+        self.time.move_to(restore.at)
+        node.fire(restore)
+        self._take_ahead(node.world.nodes)
+        return True
 
     def _next_restore(self) -> tuple[Node, Due] | None:
         found = [(node, due) for node in self._all_nodes() for due in node.restore_dues()]
         return min(found, key=lambda item: item[1].at) if found else None
 
-    def _prefetch(self, restorer: Node) -> None:
-        self.asleep = True
+    def _meanwhile(self, until: datetime) -> None:
+        """The main processes of the workers go on: they obey, and they prefetch."""
+        self.obey()
+        self.stay_dead()
+        if until > self.time.now:
+            self._take_ahead(self._all_nodes())
+
+    def _take_ahead(self, nodes: list[Node]) -> None:
+        """Each worker in turn, as far as its prefetch count goes; nothing starts."""
+        worlds = {id(node.world): node.world for node in nodes}.values()
+        asleep = [(world, world.asleep) for world in worlds]
+        for world in worlds:
+            world.asleep = True
         try:
-            for node in restorer.world.nodes:
-                while node.goes_on and node.deliver():
-                    pass
+            while self._deliver(nodes):
+                pass
         finally:
-            self.asleep = False
+            for world, before in asleep:
+                world.asleep = before
 
     # -- what Celery reports
 
@@ -306,10 +422,16 @@ class World(Staff):
             return
         retries = event.detail["retries"]
         self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
+        if (why := self.broker.dropped.pop(event.id, None)) is not None:
+            self.recorder.record("drop", task=event.task, id=event.id, note=why, gone=1)
         self.sent_out(event)
         if self.eager:
             self._descent.check_retries(event.id, retries)
-            if not (retries and self.is_running(event.id)):
+            if retries and self.is_running(event.id):
+                return
+            if self.put_off is not None and event.detail["call_site"] is None and self.execution_here() is not None:
+                self.put_off.append(event)  # a link, or a chord's body: after the task that has just published it
+            else:
                 complete(self, event)
 
     def rejected(self, identity: dict[str, Any], *, requeue: bool) -> None:

@@ -259,7 +259,7 @@ def a_body_that_is_a_group(harness):
     return chord([add.s(1, 1), add.s(2, 2)], group(total.s(), echo.s())).delay().get(timeout=10)
 
 
-@scenario()
+@scenario(races=((5, 6, 2), (5, 7)))
 def a_header_that_fails_before_a_group(harness):
     """Each member of a body that is a group fails."""
     result = chord([add.s(1, 1), boom.s()], group(total.s(), echo.s())).delay()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from celery.canvas import StampingVisitor
+from celery.worker.control import control_command
 from parity_app import add, app, task
 from parity_scenario import in_order, nobody_consumes, outcome, scenario
 
@@ -123,3 +126,73 @@ def purged(harness):
             count = connection.default_channel.queue_purge("full")
     harness.settle()
     return count, outcome(result)
+
+
+@scenario()
+def a_list_of_ids(harness):
+    """revoke takes several."""
+    results = [note.apply_async((number,), countdown=0.6) for number in range(3)]
+    harness.drain()
+    app.control.revoke([result.id for result in results[:2]], reply=True, limit=1)
+    harness.settle()
+    return outcome(*results)
+
+
+@scenario()
+def terminating_what_nobody_knows(harness):
+    """An answer."""
+    return asked("revoke", task_id="00000000-0000-0000-0000-000000000009", terminate=True)
+
+
+@scenario()
+def what_is_known_of_a_task(harness):
+    """query_task knows where a task stands."""
+    result = note.apply_async((1,), countdown=0.6)
+    harness.drain()
+    ((state, told),) = asked("query_task", ids=[result.id]).values()
+    harness.settle()
+    return state, told["name"], told["args"], asked("query_task", ids=[result.id])
+
+
+@scenario()
+def a_time_limit_that_is_set(harness):
+    """time_limit at run time: a worker has looked at the limits when it started."""
+    said = asked("time_limit", task_name=sleepy.name, soft=0.3)
+    result = sleepy.delay()
+    harness.settle()
+    asked("time_limit", task_name=sleepy.name)
+    return said, outcome(result)
+
+
+@task
+def sleepy():
+    time.sleep(0.6)
+
+
+@scenario()
+def a_pool_that_grows_and_shrinks(harness):
+    """pool_grow and pool_shrink, as far as they are answered."""
+    sizes = [asked("stats")["prefetch_count"]]
+    said = [asked("pool_grow", n=1)]
+    sizes.append(asked("stats")["prefetch_count"])
+    said.append(asked("pool_shrink", n=1))
+    sizes.append(asked("stats")["prefetch_count"])
+    return said, sizes
+
+
+@scenario()
+def what_is_not_enabled(harness):
+    """pool_restart and autoscale say so."""
+    return [asked("pool_restart"), asked("autoscale", max=4, min=2)]
+
+
+@control_command(args=[("number", int)], name="double")
+def double(state, number):
+    """A command of the user's own."""
+    return {"ok": 2 * number}
+
+
+@scenario()
+def a_command_of_ones_own(harness):
+    """Workers know it by its decorator."""
+    return asked("double", number=21)

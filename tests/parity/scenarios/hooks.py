@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from celery import Task, signals
-from celery.exceptions import Ignore
+import time
+
+from celery import Task, current_app, current_task, signals
+from celery.contrib.abortable import AbortableAsyncResult, AbortableTask
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.utils.log import get_task_logger
 from parity_app import add, app, task
-from parity_log import Told
-from parity_scenario import outcome, scenario
+from parity_log import Told, note
+from parity_scenario import APART, outcome, scenario, task_apart
 
 
 class Broken(Told):
@@ -197,3 +201,236 @@ def a_plain_task(harness):
 @task(base=Task)
 def bare():
     return "bare"
+
+
+# -- a Request and a Strategy of one's own: apart, for a worker that has them is not used again
+
+
+@scenario(imports=APART)
+def a_request_class(harness):
+    """Task.Request: a class that can be imported by name, and its on_success."""
+    result = task_apart("watched").delay("fine")
+    harness.settle()
+    return outcome(result)
+
+
+@scenario(imports=APART)
+def a_request_class_that_fails(harness):
+    """Its on_failure, and only the task's own."""
+    result = task_apart("watched").delay("fail")
+    harness.settle()
+    return outcome(result)
+
+
+@scenario(imports=APART)
+def a_request_class_that_retries(harness):
+    """Its on_retry; what is sent again is a request of the same class."""
+    result = task_apart("watched").delay("retry")
+    harness.settle()
+    return outcome(result)
+
+
+@scenario(imports=APART)
+def a_request_class_that_is_late(harness):
+    """Its on_timeout, for a hard limit."""
+    result = task_apart("watched").apply_async(("sleep",), time_limit=0.6)
+    harness.settle()
+    return outcome(result)
+
+
+@scenario(imports=APART)
+def a_strategy(harness):
+    """Task.Strategy decides what becomes of a message."""
+    chosen = task_apart("chosen")
+    stale, fresh = chosen.apply_async((1,), headers={"stale": True}), chosen.delay(2)
+    later = chosen.apply_async((3,), countdown=0.4)
+    harness.settle()
+    return outcome(stale, fresh, later), [harness.run_of(result).acked for result in (stale, fresh, later)]
+
+
+# -- how a task can be made
+
+
+class Shop:
+    """Its methods are tasks."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def sell(self, what):
+        return [self.name, what]
+
+    @classmethod
+    def open_all(cls):
+        return cls.__name__
+
+    @staticmethod
+    def close(hour):
+        return hour
+
+
+# Celery counts the object of a bound method among the arguments that a caller has to give.
+sell = app.task(Shop("corner").sell, name="hooks.sell", typing=False, shared=False)
+open_all = app.task(Shop.open_all, name="hooks.open_all", typing=False, shared=False)
+close = app.task(Shop.close, name="hooks.close", shared=False)
+
+
+@scenario()
+def methods_as_tasks(harness):
+    """A bound method, a classmethod and a staticmethod are functions as any other."""
+    return [sell.delay("bread").get(timeout=10), open_all.delay().get(timeout=10), close.delay(20).get(timeout=10)]
+
+
+@scenario()
+def current_task_and_app(harness):
+    """The proxies mean the task that runs."""
+    return look_around.delay().get(timeout=10)
+
+
+@task(bind=True)
+def look_around(self):
+    return [current_task.name, current_task.request.id == self.request.id, current_app.main, self.app.main]
+
+
+@scenario()
+def a_task_logger(harness):
+    """get_task_logger() works in a body."""
+    return log_something.delay().get(timeout=10)
+
+
+@task
+def log_something():
+    get_task_logger(__name__).warning("from a body")
+    return "logged"
+
+
+@scenario()
+def a_shown_name(harness):
+    """shadow_name() of the task names its messages."""
+    return look_at_shadow.delay("north").get(timeout=10)
+
+
+def by_region(task, args, kwargs, options):
+    return f"hooks.look_at_shadow[{args[0]}]"
+
+
+@task(bind=True, shadow_name=by_region)
+def look_at_shadow(self, region):
+    return self.request.shadow
+
+
+@scenario()
+def options_of_the_task(harness):
+    """expires of a task's class holds for each of its calls; its limits are not in the message."""
+    return look_at_options.delay().get(timeout=10)
+
+
+@task(bind=True, expires=3600, time_limit=60)
+def look_at_options(self):
+    request = self.request
+    return [request.expires is not None, request.timelimit]
+
+
+# -- how a body can end
+
+
+@scenario()
+def a_retry_raised_by_hand(harness):
+    """Retry that was raised without retry(): RETRY is the last word, for nothing was sent."""
+    result = pretend_to_retry.delay()
+    harness.settle()
+    return outcome(result), len(harness.run_of(result).attempts)
+
+
+@task
+def pretend_to_retry():
+    raise Retry("by hand", exc=ValueError("why"), when=5)
+
+
+@scenario()
+def a_soft_limit_that_is_not_caught(harness):
+    """SoftTimeLimitExceeded is the error of the body."""
+    result = sleep_long.apply_async(soft_time_limit=0.6)
+    harness.settle()
+    return outcome(result)
+
+
+@scenario()
+def a_soft_limit_that_is_caught(harness):
+    """The body may go on, and end as it likes."""
+    return sleep_long.apply_async((True,), soft_time_limit=0.6).get(timeout=20)
+
+
+@task
+def sleep_long(catches=False):
+    try:
+        time.sleep(10)
+    except SoftTimeLimitExceeded:
+        if not catches:
+            raise
+        return "caught"
+
+
+@scenario()
+def rejected_in_a_late_chain(harness):
+    """Reject ends a chain: the next link is never sent."""
+    result = (reject.si() | add.si(1, 2)).delay()
+    harness.settle()
+    return outcome(result.parent, result), [run.task for run in harness.runs()]
+
+
+@task(acks_late=True)
+def reject():
+    raise Reject("no", requeue=False)
+
+
+@scenario()
+def aborted_before_it_runs(harness):
+    """An abortable task that asks, and was aborted before it has begun."""
+    result = abortable.apply_async(countdown=0.4)
+    AbortableAsyncResult(result.id, app=app).abort()
+    harness.settle()
+    return outcome(result)
+
+
+@scenario()
+def not_aborted(harness):
+    """The same, and nobody has."""
+    return abortable.delay().get(timeout=10)
+
+
+@task(bind=True, base=AbortableTask)
+def abortable(self):
+    return "aborted" if self.is_aborted() else "not aborted"
+
+
+@scenario(task_send_sent_event=True, worker_send_task_events=True)
+def with_events(harness):
+    """Events for monitors change nothing."""
+    return add.delay(1, 2).get(timeout=10)
+
+
+@scenario()
+def receivers_by_sender(harness):
+    """A receiver with a sender hears of that task alone, and a weak one that is gone hears nothing."""
+    return heard_of.delay().get(timeout=10), add.delay(1, 2).get(timeout=10)
+
+
+@task
+def heard_of():
+    return "heard"
+
+
+@signals.task_success.connect(sender=heard_of, weak=False)
+def hear_success(sender, result, **kwargs):
+    note("heard by sender", sender.request.id, result=result)
+
+
+def _connect_weakly():
+    def forgotten(sender, **kwargs):
+        note("this receiver is gone", sender.request.id)
+
+    signals.task_success.connect(forgotten, sender=heard_of)
+
+
+_connect_weakly()

@@ -237,7 +237,7 @@ def a_result_ignored_at_the_call(harness):
 
 @scenario()
 def an_ignored_result_asked_for_after_all(harness):
-    """ignore_result=False at the call wins over the task, since Celery 5.4."""
+    """ignore_result=False at the call wins over the task, since Celery 5.6.3."""
     result = forget_me.apply_async(ignore_result=False)
     harness.settle()
     return outcome(result)

@@ -27,16 +27,6 @@ def nap(seconds):
 
 
 @scenario()
-def messages_taken_ahead(harness):
-    """A worker takes messages before it has a free process for them."""
-    first, second = nap.delay(0.4), nap.delay(0)
-    harness.settle()
-    (ended,) = [event.seq for event in harness.timeline if event.id == first.id and event.kind == "finish"]
-    (taken,) = [event.seq for event in harness.timeline if event.id == second.id and event.kind == "receive"]
-    return "taken ahead" if taken < ended else "taken when the first had ended"
-
-
-@scenario()
 def globals_of_a_module(harness):
     """What a body changes in its module is not seen by the test."""
     before = runs_in_this_process

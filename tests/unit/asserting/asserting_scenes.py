@@ -66,6 +66,9 @@ class World:
         self.told.append("drain")
         self._work()
 
+    def stuck(self, run):
+        return None
+
     def run_until(self, when):
         self.told.append(when)
         self.now = when
@@ -137,7 +140,7 @@ class Scene:
             headers, _properties, body, _sent_event = message
             args, kwargs, embed = json.loads(json.dumps(body)) if through_json else body
             self.publish(
-                name, *args, id=headers["id"], kwargs=kwargs, group_id=headers["group"], embed=embed,
+                name, *args, id=headers["id"], kwargs=kwargs, group_id=headers["group"], embed=embed, headers=headers,
                 queue=getattr(queue, "name", queue or "celery"),
             )  # fmt: skip
 

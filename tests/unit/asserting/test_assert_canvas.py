@@ -12,6 +12,12 @@ from celery.canvas import _chain
 from pytest_taskharness.asserting import exactly
 from pytest_taskharness.asserting.canvas import parse
 
+
+def stamped(canvas):
+    canvas.stamp(colour="red")
+    return canvas
+
+
 CANVASES = {
     "chain": lambda: chain(charge.s(42, 999), send_email.si(7, "receipt"), sync_crm.s()),
     "chain of one": lambda: chain(report.s()),
@@ -37,6 +43,11 @@ CANVASES = {
     "chain with a callback": lambda: chain(report.s(), sync_crm.s()).set(link=log.s("done")),
     "chunks": lambda: log.chunks([("a",), ("b",), ("c",)], 2),
     "map": lambda: sync_crm.map([1, 2]),
+    "three groups in a row": lambda: (
+        group(charge.s(1, 2), charge.s(3, 4)) | group(log.s("x"), log.s("y")) | group(log.s("z"), sync_crm.s())
+    ),
+    "chord | chord": lambda: chord([charge.s(1, 2), charge.s(3, 4)], log.s()) | chord([log.s(), log.s()], log.s()),
+    "stamps": lambda: stamped(chain(report.s(), group(sync_crm.s(), log.s("x")), log.s())),
 }
 
 
