@@ -65,7 +65,7 @@ class Imprint:
         world.script.faults.clear()
         world.script.armed = False
         world.waits.forget()
-        world._descent.begin_anew()
+        world.descent.begin_anew()
         world.starts = world._turn = 0
         world.starts_at_restore = -1
         for node in world.nodes:

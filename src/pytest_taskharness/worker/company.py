@@ -190,7 +190,7 @@ class Company:
 
     def _strands(self, schedule: Sequence[int] | repeat[int]) -> Strands:
         time = self._world.time
-        return Strands(schedule, now=lambda: time.now, pass_until=self._world.pass_beside_bodies)
+        return Strands(schedule, now=lambda: time.now, pass_until=self._world.meanwhile.pass_beside_bodies)
 
     def _keep(self, strand: Strand, execution: Execution) -> None:
         """The body begins: stay there."""

@@ -187,7 +187,7 @@ class WatchedChannel:
         """Reject, and write it down."""
         self._node.record("reject", requeue=requeue, **self._identity)  # a dead letter comes after it
         self._channel.basic_reject(delivery_tag, requeue=requeue)
-        self._node.world.rejected(self._identity, requeue=requeue)
+        self._node.world.hearing.rejected(self._identity, requeue=requeue)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)

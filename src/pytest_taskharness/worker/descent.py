@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import RunBudgetExceeded
+from ..timeline import Event
 from . import explain
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class Descent:
     def begin_anew(self) -> None:
         """Time passes: an endless retry with a delay ends with the time that it is given."""
         self._generation.clear()
+
+    def follow(self, event: Event) -> None:
+        """A message was published; the event tells by whom."""
+        assert event.id is not None
+        self.add(event.id, event.id if event.detail["retries"] else event.detail.get("parent_id"))
 
     def add(self, task_id: str, parent_id: str | None) -> None:
         """A message was published by a body, or again under its own id.

@@ -144,7 +144,7 @@ def _go_on(world: World, execution: Execution, told: _Told | Exception) -> Any:
         event.seq = len(world.timeline)
         world.timeline.append(event)
         if event.kind == "publish":
-            world.took_over(event)
+            world.hearing.took_over(event)
     if told.window is not None and told.point is not None:
         world.die(told.window, told.point, execution)
     return told.answer

@@ -176,9 +176,9 @@ class Waits:
     def _sleep_in_body(self, execution: Execution, until: datetime) -> None:
         deadline = execution.deadline()
         if deadline is not None and deadline <= until:
-            self._world.pass_in_body(deadline)
+            self._world.meanwhile.pass_in_body(deadline)
             execution.strike(self._world.time.now)
-        self._world.pass_in_body(until)
+        self._world.meanwhile.pass_in_body(until)
 
 
 def _timed_out(timeout: float | None) -> str:

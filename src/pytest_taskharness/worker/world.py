@@ -9,22 +9,22 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery import signals
-
 from ..clock.timer import Due
 from ..clock.virtual import VirtualTime
-from ..errors import Deadlock, FidelityError, RunBudgetExceeded, TaskHarnessError, hide_frames
+from ..errors import Deadlock, RunBudgetExceeded, hide_frames
 from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
 from .bringing import bring
 from .descent import Descent
-from .eager import complete
 from .eventloop import outside_event_loop
+from .firing import Firing
+from .hearing import Hearing
+from .meanwhile import Meanwhile
 from .node import Node
 from .perform import perform
 from .report import Report
-from .sources import Source, earliest
+from .sources import Source
 from .staff import Staff
 from .supply import Broker
 from .waits import Waits
@@ -48,7 +48,7 @@ class World(Staff):
     """
 
     #: All open worlds, outermost first.
-    _open: list[World] = []  # noqa: RUF012 - one list for the process, on purpose
+    open_worlds: list[World] = []  # noqa: RUF012 - one list for the process, on purpose
     #: How many messages have waited in a pool.
     _numbers = 0
 
@@ -74,8 +74,11 @@ class World(Staff):
         self._broken: Exception | None = None
         self._reported = 0
         self.waits = Waits(self)
-        self._descent = Descent(self)
-        recorder.on_published = self._published
+        self.descent = Descent(self)
+        self.firing = Firing(self)
+        self.meanwhile = Meanwhile(self)
+        self.hearing = Hearing(self)
+        recorder.on_published = self.hearing.published
         recorder.before_effect = self.stay_dead
 
     @property
@@ -90,17 +93,12 @@ class World(Staff):
     @contextmanager
     def opened(self) -> Iterator[World]:
         """While entered, steps of this world are taken whenever time passes."""
-        World._open.append(self)
-        # Before Celery 5.7 two worlds' methods would be one receiver: they are told apart by the function alone.
-        uid = f"{id(self)}"
-        signals.task_revoked.connect(self._revoked, dispatch_uid=uid)
-        signals.task_prerun.connect(self._begins, dispatch_uid=uid)
+        World.open_worlds.append(self)
         try:
-            yield self
+            with self.hearing.connected():
+                yield self
         finally:
-            signals.task_revoked.disconnect(dispatch_uid=uid)
-            signals.task_prerun.disconnect(dispatch_uid=uid)
-            World._open.remove(self)
+            World.open_worlds.remove(self)
             self.company.end()
             self.broker.ending = True
             for node in self.nodes:
@@ -136,7 +134,7 @@ class World(Staff):
             else:
                 with outside_event_loop():
                     stepped = self._step()
-            for world in list(World._open):
+            for world in list(World.open_worlds):
                 world.raise_the_fallen()
         if stepped:
             self.waits.forget()
@@ -174,18 +172,18 @@ class World(Staff):
             raise error
 
     def _step(self) -> bool:
-        nodes = self._all_nodes()
+        nodes = self.all_nodes()
         self.obey()
         for node in nodes:
             if node.leaving:
                 node.leave_when_idle()
         due = self._next(nodes)
-        if self._fire_sources(before=None if due is None else due[1].at):
+        if self.firing.fire_due(before=None if due is None else due[1].at):
             return True
         if due is not None and due[1].at <= self.time.now:
             due[0].fire(due[1])
             return True
-        if self.company.go_on() or self._start_reserved(nodes) or self._deliver(nodes):
+        if self.company.go_on() or self._start_reserved(nodes) or self.deliver(nodes):
             return True
         return self.company.start_lonely()
 
@@ -197,7 +195,7 @@ class World(Staff):
             node.start_reserved(reserved)
         return bool(able)
 
-    def _deliver(self, nodes: list[Node]) -> bool:
+    def deliver(self, nodes: list[Node]) -> bool:
         """One message, to each worker in turn."""
         for ahead in range(len(nodes)):
             node = nodes[(self._turn + ahead) % len(nodes)]
@@ -214,7 +212,7 @@ class World(Staff):
     def obey(self) -> bool:
         """Let the workers answer remote control commands, at once; whether there were any."""
         obeyed = False
-        for node in self._all_nodes():
+        for node in self.all_nodes():
             while node.obey():
                 obeyed = True
         return obeyed
@@ -222,13 +220,18 @@ class World(Staff):
     @property
     def has_company(self) -> bool:
         """Whether another world is open."""
-        return len(World._open) > 1
+        return len(World.open_worlds) > 1
 
-    def _all_nodes(self) -> list[Node]:
+    @property
+    def is_alone(self) -> bool:
+        """Whether this world is open, and no other one."""
+        return World.open_worlds == [self]
+
+    def all_nodes(self) -> list[Node]:
         """The workers of every open world, except of an app that a later world has borrowed again."""
-        if World._open == [self]:
+        if self.is_alone:
             return self.nodes
-        latest = {id(world.app): world for world in World._open}
+        latest = {id(world.app): world for world in World.open_worlds}
         return [node for world in latest.values() for node in world.nodes]
 
     def _next(self, nodes: list[Node]) -> tuple[Node, Due] | None:
@@ -237,7 +240,7 @@ class World(Staff):
 
     def next_due(self) -> datetime | None:
         """The next instant at which a timer is due, or None."""
-        nodes = self._all_nodes()
+        nodes = self.all_nodes()
         found = self._next(nodes)
         return None if found is None or self._is_in_vain(nodes) else found[1].at
 
@@ -250,32 +253,9 @@ class World(Staff):
             return False
         return all(node.is_restore(due) for node in nodes for due in node.dues())
 
-    # -- what publishes by itself
-
-    def _next_fire(self) -> tuple[Source, datetime] | None:
-        if World._open == [self]:
-            return earliest(self.sources) if self.sources else None
-        return earliest(source for world in World._open for source in world.sources)
-
-    def _fire_sources(self, *, before: datetime | None) -> bool:
-        """Whatever is due now, and was due before a worker's own timers; False where that had no effect."""
-        while (found := self._next_fire()) is not None and found[1] <= self.time.now:
-            if before is not None and before <= found[1]:
-                return False
-            if self._fire(found[0]):
-                return True
-        return False
-
-    def _fire(self, source: Source) -> bool:
-        try:
-            return source.fire()
-        except TaskHarnessError as error:  # a body that sleeps meanwhile has nothing to do with it
-            self.broke(error)
-            return True
-
     def next_instant(self) -> datetime | None:
         """The next instant at which anything happens; what publishes by itself goes on for ever."""
-        fire, due = self._next_fire(), self.next_due()
+        fire, due = self.firing.next(), self.next_due()
         return min((at for at in (due, fire and fire[1]) if at is not None), default=None)
 
     def bring_to(self, task_id: str, moment: str) -> None:
@@ -288,7 +268,7 @@ class World(Staff):
         """All that is due now, to a fixed point; the clock stays."""
         with self._reporting() as report:
             # Bodies that sleep let a beat send more: that may never end.
-            limit = self.starts + MOST_RUNS if self._next_fire() is not None else None
+            limit = self.starts + MOST_RUNS if self.firing.next() is not None else None
             self._exhaust(limit=limit, max_runs=MOST_RUNS, verb="drain()")
         return report()
 
@@ -326,7 +306,7 @@ class World(Staff):
 
     def _is_past(self, moment: datetime) -> bool:
         """Whether bodies have slept past it, with a beat beside them that goes on sending: they may never be done."""
-        return self.time.now > moment and any(world.sources for world in World._open)
+        return self.time.now > moment and any(world.sources for world in World.open_worlds)
 
     def _exhaust(
         self, *, limit: int | None = None, max_runs: int = 0, until: datetime | None = None, verb: str = "settle()"
@@ -337,8 +317,8 @@ class World(Staff):
 
     def move_to(self, moment: datetime) -> None:
         """Jump to an instant at which something is due, or to an earlier one at which something publishes by itself."""
-        self._descent.begin_anew()
-        fire = self._next_fire()
+        self.descent.begin_anew()
+        fire = self.firing.next()
         self.time.move_to(moment if fire is None else min(moment, fire[1]))
 
     @contextmanager
@@ -348,111 +328,3 @@ class World(Staff):
         before = self.time.now
         yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
         self._reported = len(self.timeline)
-
-    def pass_in_body(self, until: datetime) -> None:
-        """A body sleeps: the other processes of its worker go on, as far as they need no free slot.
-
-        They take lost messages back, and they prefetch them.
-        """
-        strand = self.company.strand_here()
-        if strand is None:
-            self.pass_beside_bodies(until)
-        else:
-            strand.sleep(until)
-
-    def pass_beside_bodies(self, until: datetime) -> None:
-        """The same, where all bodies sleep that have a thread of their own."""
-        if not self.eager:
-            self._meanwhile(until)
-        while self._pass_one(until):
-            pass
-        self.time.move_to(until)
-
-    def _pass_one(self, until: datetime) -> bool:
-        """The next thing that happens beside the bodies; at the last instant, the body goes first."""
-        due, fire = self._next_restore(), self._next_fire()
-        if fire is not None and fire[1] < until and (due is None or fire[1] < due[1].at):
-            self.time.move_to(fire[1])
-            self._fire(fire[0])
-            if not self.eager:
-                self._take_ahead(self._all_nodes())
-            return True
-        if due is None or due[1].at >= until:
-            return False
-        node, restore = due
-        self.time.move_to(restore.at)
-        node.fire(restore)
-        self._take_ahead(node.world.nodes)
-        return True
-
-    def _next_restore(self) -> tuple[Node, Due] | None:
-        found = [(node, due) for node in self._all_nodes() for due in node.restore_dues()]
-        return min(found, key=lambda item: item[1].at) if found else None
-
-    def _meanwhile(self, until: datetime) -> None:
-        """The main processes of the workers go on: they obey, and they prefetch."""
-        self.obey()
-        self.stay_dead()
-        if until > self.time.now:
-            self._take_ahead(self._all_nodes())
-
-    def _take_ahead(self, nodes: list[Node]) -> None:
-        """Each worker in turn, as far as its prefetch count goes; nothing starts."""
-        worlds = {id(node.world): node.world for node in nodes}.values()
-        asleep = [(world, world.asleep) for world in worlds]
-        for world in worlds:
-            world.asleep = True
-        try:
-            while self._deliver(nodes):
-                pass
-        finally:
-            for world, before in asleep:
-                world.asleep = before
-
-    # -- what Celery reports
-
-    def took_over(self, event: Event) -> None:
-        """A forked child has published this."""
-        if event.id is not None:
-            retries = event.detail["retries"]
-            self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
-
-    def _published(self, event: Event) -> None:
-        if event.id is None:
-            return
-        retries = event.detail["retries"]
-        self._descent.add(event.id, event.id if retries else event.detail.get("parent_id"))
-        if (why := self.broker.dropped.pop(event.id, None)) is not None:
-            self.recorder.record("drop", task=event.task, id=event.id, note=why, gone=1)
-        self.sent_out(event)
-        if self.eager:
-            self._descent.check_retries(event.id, retries)
-            if retries and self.is_running(event.id):
-                return
-            if self.put_off is not None and event.detail["call_site"] is None and self.execution_here() is not None:
-                self.put_off.append(event)  # a link, or a chord's body: after the task that has just published it
-            else:
-                complete(self, event)
-
-    def rejected(self, identity: dict[str, Any], *, requeue: bool) -> None:
-        """A delivery was refused."""
-        if requeue and self.eager:
-            text = (
-                f"{identity['task']} rejected its message with requeue=True. In eager mode there is no broker that "
-                "could deliver it again; run this test with mode='memory'."
-            )
-            raise self.broke(FidelityError(text))
-        if requeue and identity.get("id"):
-            self._descent.add(identity["id"], identity["id"])
-
-    def _begins(self, task_id: str | None = None, **_: Any) -> None:
-        execution = self.execution_here()
-        if execution is not None and execution.task_id == task_id:
-            execution.began = True
-
-    def _revoked(self, request: Any = None, expired: bool = False, terminated: bool = False, **_: Any) -> None:
-        task_id = getattr(request, "id", None)
-        if task_id is None or not self.timeline.of(task_id):
-            return  # a task of another world
-        note = "expired" if expired else "terminated" if terminated else "revoked"
-        self.recorder.record("revoke", task=getattr(request, "task", None), id=task_id, state="REVOKED", note=note)
