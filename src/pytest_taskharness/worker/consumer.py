@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from ..errors import TaskHarnessError
 from ..faults import Point
 from .body import with_body
+from .sharing import own_queues
 
 if TYPE_CHECKING:
     from .node import Node
@@ -115,13 +116,13 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
 
     def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
         """The remote control command ``add_consumer``."""
-        with self.node.own_queues():
+        with own_queues(self.node):
             super().add_task_queue(queue, *args, **kwargs)
         self.node.told[queue] = True
 
     def cancel_task_queue(self, queue: str) -> None:
         """The remote control command ``cancel_consumer``."""
-        with self.node.own_queues():
+        with own_queues(self.node):
             super().cancel_task_queue(queue)
         self.node.told[queue] = False
 

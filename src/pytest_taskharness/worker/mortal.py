@@ -99,7 +99,7 @@ class Mortal:
     def close_channel(self, channel: Any, held: list[Overdue], seconds: float) -> None:
         """The broker closes the channel of a worker that has held these deliveries for too long."""
         node = next(node for node in self.nodes if node.alive and node.consumer.task_consumer.channel is channel)
-        node.lose_channel(held, seconds)
+        node.connection.lose_channel(held, seconds)
         if not node.alive:
             self._fallen.append(node)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from celery import _state, signals
 from celery.exceptions import WorkerShutdown
 from kombu.serialization import prepare_accept_content
 
-from ..broker.queued import Overdue
 from ..clock.timer import Due, SteppedTimer
 from ..clock.virtual import VirtualTime
 from ..errors import ConfigurationError, WorkerDied
@@ -25,6 +23,7 @@ from . import explain
 from .answering import answer_as_from_the_start
 from .apps import unregistered
 from .company import Alarm, Hold
+from .connection import Connection
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
 from .pool import Execution, Killed, SteppedPool
 from .reserving import Reserving
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["Node"]
-
-#: What Celery logs.
-PRECONDITION_FAILED = (
-    "PreconditionFailed(406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value "
-    "used: {:.0f} ms.')"
-)
 
 
 class Node(Reserving):
@@ -63,8 +56,7 @@ class Node(Reserving):
         self.pid = os.getpid()
         self.paused = False
         self.alive = False
-        #: Its connection to the broker holds.
-        self.is_connected = True
+        self.connection = Connection(self)
         #: Killed: nobody hears any more of what its bodies do.
         self.dead = False
         #: What remote control said of a queue: to consume it, or not to.
@@ -133,7 +125,7 @@ class Node(Reserving):
     def stop(self) -> None:
         """A warm shutdown: what is held for later goes back to the broker."""
         if self.alive:
-            self._leave()
+            self.withdraw()
             self.world.company.bury(self)
             self.worker.stop()
             self.consumer.blueprint.shutdown(self.consumer)
@@ -155,51 +147,14 @@ class Node(Reserving):
     def kill(self, note: str = "killed: its connection is lost", **told: Any) -> None:
         """The node dies: its connection is lost, and the broker redelivers what was not acknowledged."""
         if self.alive:
-            self._leave()
+            self.withdraw()
             self.record("fault", note=note, **told)
-            self.timer.clear()
-            with others_aside(self):
-                self.consumer.on_close()
-            if self.is_connected:
-                self.world.broker.lose(self.consumer.connection)
+            self.connection.end()
             self.dead = True
             for execution in self.running:
                 execution.killed = True
             self.world.company.bury(self)
             self.world.stay_dead()
-
-    def lose_connection(self) -> None:
-        """The broker cannot be reached: Celery forgets what it holds, and waits to connect again."""
-        if self.alive and self.is_connected:
-            self.record("fault", note="its connection is lost")
-            self.is_connected = False
-            self.waiting.clear()
-            self.world.company.forget(self)
-            self.world.broker.lose(self.consumer.connection)
-            with others_aside(self):
-                self.consumer.lose_connection()
-            self.world.company.strike_down()
-            for execution in self.running:  # Celery has terminated those that could not be acknowledged any more
-                execution.killed |= bool(self.app.tasks[execution.task_name].acks_late)
-
-    def reconnect(self) -> None:
-        """The broker can be reached again."""
-        if self.alive and not self.is_connected:
-            with self.own_queues():
-                self.consumer.start()
-            self.is_connected = True
-
-    @contextmanager
-    def own_queues(self) -> Iterator[None]:
-        """-Q is for this worker alone, and not for app.control.purge()."""
-        queues = self.app.amqp.queues
-        before = {name: copy(vars(queues).get(name)) for name in ("_consume_from", "_default_consume_from")}
-        if self.only:
-            queues.select(self.only)
-        try:
-            yield
-        finally:
-            vars(queues).update(before)
 
     def hold_in(self, task: str) -> Hold:
         """Keep the next body of this task in its beginning.
@@ -211,7 +166,8 @@ class Node(Reserving):
             raise ConfigurationError(f"hold_in(): {self.unregistered(task)}")
         return self.world.company.hold(self, task)
 
-    def _leave(self) -> None:
+    def withdraw(self) -> None:
+        """It is no longer one of those that live."""
         self.alive = False
         self.waiting.clear()
         signals.task_received.disconnect(self._on_received, sender=self.consumer)
@@ -221,7 +177,7 @@ class Node(Reserving):
     @property
     def goes_on(self) -> bool:
         """Whether anything is to be expected of this worker."""
-        return self.alive and self.is_connected and not (self.paused or self.leaving)
+        return self.alive and self.connection.holds and not (self.paused or self.leaving)
 
     def queues(self) -> list[str]:
         """The names of the queues that this worker consumes, those that publishing has created included."""
@@ -283,27 +239,6 @@ class Node(Reserving):
         for held in qos.restore_now():
             note = f"not acknowledged for {qos.visibility_timeout:g} s"
             self.record("restore", task=held.task, id=held.id, note=note)
-
-    def lose_channel(self, held: Iterable[Overdue], seconds: float) -> None:
-        """RabbitMQ's ``consumer_timeout``: to Celery that is an unrecoverable error, unless the app says otherwise."""
-        for each in held:
-            note = f"not acknowledged for {seconds:g} s: RabbitMQ closes the channel (consumer_timeout)"
-            self.record("restore", task=each.task, id=each.id, note=note)
-        if self.app.conf.get("broker_channel_error_retry"):
-            self.lose_connection()
-            self.reconnect()
-        else:
-            self._end_of(PRECONDITION_FAILED.format(seconds * 1000))
-
-    def _end_of(self, error: str) -> None:
-        """The worker ends; the bodies that run come to their end, and nobody hears their acknowledgements."""
-        self._leave()
-        self.record("fault", note=f"ends: Unrecoverable error: {error}")
-        self.timer.clear()
-        with others_aside(self):
-            self.consumer.on_close()
-        self.world.company.forget(self)
-        self.world.broker.lose(self.consumer.connection)
 
     def outlive(self, act: Callable[..., object], *args: Any) -> None:
         """What this worker does ends where it dies; so does a body that has waited for it in the same worker."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from celery.worker import state
@@ -14,7 +15,7 @@ from celery.worker import state
 if TYPE_CHECKING:
     from .node import Node
 
-__all__ = ["others_aside", "prefetch_as_one_of_several"]
+__all__ = ["others_aside", "own_queues", "prefetch_as_one_of_several"]
 
 _NOTHING = nullcontext()
 #: What is reserved, active, or held for its eta (since Celery 5.7).
@@ -51,3 +52,16 @@ def _is_of(request: Any, node: Node) -> bool:
 def prefetch_as_one_of_several(consumer: Any) -> None:
     """``worker_disable_prefetch`` counts what the whole process has reserved; our workers look at their own slots."""
     vars(consumer.task_consumer.channel.qos).pop("can_consume", None)
+
+
+@contextmanager
+def own_queues(node: Node) -> Iterator[None]:
+    """While entered, the app consumes what this worker does: -Q is for it alone, and not for app.control.purge()."""
+    queues = node.app.amqp.queues
+    before = {name: copy(vars(queues).get(name)) for name in ("_consume_from", "_default_consume_from")}
+    if node.only:
+        queues.select(node.only)
+    try:
+        yield
+    finally:
+        vars(queues).update(before)

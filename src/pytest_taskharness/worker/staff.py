@@ -86,7 +86,7 @@ class Staff(Mortal):
     def lose_broker(self) -> None:
         """Nobody can reach the broker from now on."""
         for node in self.nodes:
-            node.lose_connection()
+            node.connection.lose()
         self.broker.is_out = True
 
     def find_broker(self) -> None:
@@ -94,7 +94,7 @@ class Staff(Mortal):
         self.broker.is_out = False
         connect_anew(self.app)
         for node in self.nodes:
-            node.reconnect()
+            node.connection.renew()
 
     def together(
         self, task_id: str, schedule: Sequence[int] | None = None, *, lines: Lines | None = None
