@@ -26,7 +26,7 @@ def kinds(world, task_id):
 
 def until(world, what):
     """Take in what workers tell until ``what(event)`` holds of one event, and return that event."""
-    limit = world._limit("the test", 20)
+    limit = world.limit_of("the test", 20)
     while True:
         found = next((event for event in world.timeline if what(event)), None)
         if found is not None:

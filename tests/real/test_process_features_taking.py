@@ -47,7 +47,7 @@ def taken_while_first_runs(world, results):
     """The ids that the worker has taken, once it will take no more."""
     started(world, results[0])
     for _ in range(3):
-        world.quiescence.go_round(world._limit("the test", 20))
+        world.quiescence.go_round(world.limit_of("the test", 20))
     return [event.id for event in world.timeline if event.kind == "deliver"]
 
 

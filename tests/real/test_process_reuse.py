@@ -14,9 +14,8 @@ import pytest
 from celery import signals
 from process_worlds import opened, started
 
-from pytest_taskharness.process import crew
+from pytest_taskharness.process import crew, rig
 from pytest_taskharness.process.faketime import find_library
-from pytest_taskharness.process.world import ProcessWorld
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
@@ -332,7 +331,7 @@ def test_ctrl_c_at_the_end_of_a_test_ends_its_workers(monkeypatch):
     def interrupted(world):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ProcessWorld, "is_over_for_certain", interrupted)
+    monkeypatch.setattr(rig, "may_go_on", interrupted)
     with pytest.raises(KeyboardInterrupt), reusing() as world:
         [node] = world.nodes
     assert node.has_ended()

@@ -12,7 +12,7 @@ from ..timeline.table import offset
 from ..worker.explain import deadlock as deadlock_of_tasks
 from ..worker.explain import run_budget
 from .faketime import find_library
-from .ledger import Delivery
+from .held import Delivery
 
 if TYPE_CHECKING:
     from .node import WorkerProcess

@@ -17,8 +17,8 @@ from ..errors import ConfigurationError, WorkerDied, hide_frames
 from ..servers.guarded import GuardedProcess
 from ..worker.apps import unregistered
 from .commands import COMMANDS, command, hand_over
+from .held import Delivery
 from .journal import Journal
-from .ledger import Delivery
 from .spec import WorkerSpec
 
 __all__ = ["WorkerProcess"]

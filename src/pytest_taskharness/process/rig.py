@@ -24,10 +24,12 @@ from ..worker.redis_supply import redis_supply
 from ..worker.supply import Supply, options_for
 from ..worker.takeover import borrowed, virtual_readers
 from .backend import ProcessRedisBackend
+from .broadcasting import watch_control
 from .crew import Crew, engage, leave
 from .expiring import clean_between_tests
 from .explain import needs_faketime
 from .faketime import find_library
+from .handover import may_go_on
 from .hiring import Hiring, checked_arguments, checked_pool
 from .virtual import VirtualProcessWorld, VirtualWaits
 from .walltime import WallTime
@@ -88,7 +90,7 @@ def process_world(
         amqp = stack.enter_context(borrowed(app, config=settings, connect=supply.connect, make_backend=backend))
         recorder.wrap_amqp(amqp)
         world.moments.watch(amqp)
-        world.watch_control()
+        watch_control(world)
         world.listen_to_server(server.process)
         if isinstance(world, VirtualProcessWorld):
             stack.enter_context(virtual_readers(time, seed))
@@ -135,7 +137,7 @@ def _part(world: ProcessWorld, hiring: Hiring, server: GuardedProcess | None) ->
         stack.callback(hiring.crew.close)
         stack.callback(world.close)
         hiring.crew.send_others_home()
-        if hiring.leaves_workers and world.is_over_for_certain():
+        if hiring.leaves_workers and may_go_on(world):
             _leave(world, hiring, server)
             stack.pop_all()
 

@@ -67,7 +67,7 @@ class VirtualProcessWorld(ProcessWorld):
     def settle(self, *, max_time: timedelta | None = None, max_runs: int = 10_000) -> Report:
         """Until nothing can happen any more; jumps to the next due instant when idle."""
         deadline = None if max_time is None else self.time.now + max_time
-        limit = self._limit("settle()", PATIENCE)
+        limit = self.limit_of("settle()")
         limit.max_runs, limit.max_starts = max_runs, self.ledger.starts + max_runs
         with self._reporting() as report:
             while (due := self.next(limit)) is not None:
@@ -91,7 +91,7 @@ class VirtualProcessWorld(ProcessWorld):
 
     def pass_until(self, moment: datetime) -> None:
         """The same, without a report."""
-        limit = self._limit(f"to move the clock to {moment.isoformat()}", PATIENCE)
+        limit = self.limit_of(f"to move the clock to {moment.isoformat()}")
         while (due := self.next(limit, also_beats=True)) is not None and due.at <= moment:
             self.await_due(due, limit)
             limit.renew()
@@ -120,10 +120,10 @@ class VirtualProcessWorld(ProcessWorld):
     def _wake_sleepers(self) -> None:
         for sleep in self.ledger.sleeps():
             if sleep.until is not None and sleep.until <= self.time.now:
-                _knock(self._node(sleep.delivery.worker), sleep.bed)
+                _knock(self.node(sleep.delivery.worker), sleep.bed)
         for beat in self.beats.of({node.name for node in self.nodes}):
             if beat.bed is not None and beat.is_awake(self.time.now):
-                _knock(self._node(beat.worker), beat.bed)
+                _knock(self.node(beat.worker), beat.bed)
 
 
 def _knock(node: WorkerProcess, bed: str) -> None:

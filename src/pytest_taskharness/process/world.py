@@ -21,14 +21,14 @@ from . import explain
 from .beats import Beats
 from .bringing import bring
 from .census import Census, count
-from .ledger import Delivery, Ledger
+from .held import Delivery
+from .intake import Intake
+from .ledger import Ledger
 from .listening import Ear
 from .moments import Moments
 from .node import WorkerProcess
 from .quiescence import Due, Limit, Quiescence
-from .telling import LEAVES_NO_TRACE, Teller
 from .waits import Waits
-from .weaving import Weaver
 
 __all__ = ["ProcessWorld"]
 
@@ -36,8 +36,6 @@ __tracebackhide__ = hide_frames
 
 #: How long a verb waits for what happens in real time, in seconds, unless it is told otherwise.
 PATIENCE = 30.0
-#: How long workers may take to get ready for another test, in real seconds; later they are not asked any more.
-PARTING_SECONDS = 10.0
 
 #: Makes the process of a worker: its name, its queues (None: all of them), and more.
 Hire = Callable[..., WorkerProcess]
@@ -73,19 +71,17 @@ class ProcessWorld:
         self.quiescence = Quiescence(self)
         self._hire = hire
         self._ear = Ear(self.nodes)
-        self._weaver = Weaver()
-        self._teller = Teller(app, recorder)
+        self._intake = Intake(self, self._ear.read)
         self._reported = 0
         self.moments = Moments(lambda: time.now)
-        self._hearing = False
         #: Something was done to workers that a later test could notice.
-        self._is_marked = False
+        self.is_marked = False
         #: What publishes by itself, beside the workers, in the test process.
         self.sources: list[Source] = []
         recorder.on_published = self._published
         recorder.timeline.before_look = self._hear_before_look
         broker.wait_for_event = self.waits.wait_for_event
-        broker.on_added, broker.on_taken_out = self._added, self.ledger.taken_out
+        broker.on_added, broker.on_taken_out = self._intake.published, self.ledger.taken_out
 
     def _make_waits(self) -> Waits:
         return Waits(self)
@@ -104,30 +100,14 @@ class ProcessWorld:
 
     def close(self) -> None:
         """End all workers."""
-        self._hearing = True
+        self.stop_hearing()
         with ExitStack() as stack:
             for node in self.nodes:
                 stack.callback(node.close)
 
-    def is_over_for_certain(self) -> bool:
-        """Whether the workers have nothing to do, and nothing was done to them: then they may work for another test."""
-        if self._is_marked or not self.nodes or not all(node.goes_on for node in self.nodes):
-            return False
-        try:
-            is_over = self.quiescence.has_nothing_left() and self._part() and self.quiescence.has_nothing_left()
-        except Exception:  # noqa: BLE001 - whatever it is, they are not what they were
-            return False
-        self._hearing = True
-        return is_over
-
-    def _part(self) -> bool:
-        """Have the workers end what bodies may have changed; whether all of them say that nothing else was changed."""
-        limit = self._limit("the end of the test", PARTING_SECONDS)
-        for node in self.nodes:
-            node.tell("part")
-        while any(node.is_fit is None for node in self.nodes):
-            self.quiescence.hear(limit)
-        return all(node.is_fit for node in self.nodes)
+    def stop_hearing(self) -> None:
+        """What the workers do from now on is no longer this world's."""
+        self._intake.is_shut = True
 
     def add_node(self, name: str, *, queues: list[str] | None = None, concurrency: int, **how: Any) -> WorkerProcess:
         """Start one more worker; it is ready when this returns.
@@ -153,7 +133,7 @@ class ProcessWorld:
             self.nodes.remove(node)
             raise
         # What is published from now on, also by remote control, finds it subscribed.
-        limit = self._limit(f"the start of worker {name!r}", PATIENCE)
+        limit = self.limit_of(f"the start of worker {name!r}")
         self.quiescence.go_round(limit, word=word)
         self.quiescence.let_beats_sleep(limit)
         self.ensure_consumers()
@@ -161,7 +141,7 @@ class ProcessWorld:
 
     def dismiss(self, node: WorkerProcess) -> None:
         """A worker that nobody asks for any more."""
-        self._is_marked = True
+        self.is_marked = True
         node.expected_to_end = True
         node.close()
         self.nodes.remove(node)
@@ -187,10 +167,10 @@ class ProcessWorld:
         Raises:
             WorkerDied: One has ended by itself.
         """
-        heard = self._take_in() or self._notice_deaths()
+        heard = self._intake.take() or self._notice_deaths()
         while not heard and deadline != 0.0 and self._ear.wait(deadline):
             # The bell may ring for what was read already.
-            heard = self._take_in() or self._notice_deaths()
+            heard = self._intake.take() or self._notice_deaths()
         return heard
 
     def listen_to_server(self, server: GuardedProcess | None) -> None:
@@ -198,54 +178,23 @@ class ProcessWorld:
         self._ear.server = server
 
     def _hear_start(self, deadline: float) -> None:
-        if not self._take_in() and self._ear.wait(deadline):
-            self._take_in()
+        if not self._intake.take() and self._ear.wait(deadline):
+            self._intake.take()
 
     def _hear_before_look(self) -> None:
         """Somebody looks at the timeline, perhaps we ourselves while we write it."""
-        if not self._hearing:
+        if not self._intake.is_shut:
             self.hear()
 
-    def _take_in(self) -> bool:
-        self._hearing, before = True, self._hearing
-        try:
-            return self._take_in_all()
-        finally:
-            self._hearing = before
-
-    def _take_in_all(self) -> bool:
-        records = self._ear.read()
-        for record in records:
-            self.ledger.take(record)
-            if "note" in record:
-                self._node(record["worker"]).take(record)
-                self.beats.take(record)
-            else:
-                self._tell(self._weaver.take(record))
-                if record["kind"] == "publish":
-                    self.ensure_consumers()
-        if self._weaver.is_waiting and not self.busy():
-            self._tell(self._weaver.rest())
-        return bool(records)
-
-    def _tell(self, records: Iterator[dict[str, Any]]) -> None:
-        for record in records:
-            self._teller.tell(record)
-
-    def _node(self, name: str) -> WorkerProcess:
+    def node(self, name: str) -> WorkerProcess:
+        """The worker of this name."""
         return next(node for node in self.nodes if node.name == name)
 
     def _published(self, event: Event) -> None:
         if event.id is not None:
             event.at = self.moments.of(event.id, eta=event.detail["eta"], otherwise=event.at)
-            self._weaver.published(event.id, event.detail["retries"])
-            self.ledger.published(event.id)
+            self._intake.published(event.id, event.detail["retries"])
         self.ensure_consumers()
-
-    def _added(self, task_id: str, retries: int) -> None:
-        """The test has put a message into a queue once more."""
-        self._weaver.published(task_id, retries)
-        self.ledger.published(task_id)
 
     def ensure_consumers(self) -> None:
         """Workers that consume every queue consume also those that were created since."""
@@ -269,7 +218,7 @@ class ProcessWorld:
             self.broker.client.ping()  # raises what became of it
         dead = [node for node in self.nodes if node.alive and node.has_ended()]
         for node in dead:
-            self._take_in()  # its last words
+            self._intake.take()  # its last words
             held = self._bury(node)
             if not (node.expected_to_end or node.is_leaving):
                 raise WorkerDied(explain.death(node, held))
@@ -290,39 +239,22 @@ class ProcessWorld:
 
     def kill(self, node: WorkerProcess) -> None:
         """SIGKILL to all processes of a worker."""
-        self._is_marked = True
+        self.is_marked = True
         node.kill()
         self._end(node)
         self.recorder.record("fault", worker=node.name, note="killed: its connection is lost")
 
     def stop(self, node: WorkerProcess, *, warm: bool = True) -> None:
         """SIGTERM: it ends what it runs, and gives back what it holds; or, not warm, SIGQUIT."""
-        self._is_marked = True
+        self.is_marked = True
         try:
             node.stop(warm=warm)
         finally:
             self._end(node)
 
     def _end(self, node: WorkerProcess) -> None:
-        self._take_in()
+        self._intake.take()
         self._bury(node)
-
-    def watch_control(self) -> None:
-        """Remote control is a broadcast: nobody knows of it but who has sent it, and who obeys."""
-        control, broadcast = self.app.control, self.app.control.broadcast
-
-        def counted(
-            command: str, arguments: Any = None, destination: Any = None, *args: Any, **kwargs: Any
-        ) -> Any:  # fmt: skip
-            self.recorder.before_effect()
-            self._is_marked |= command not in LEAVES_NO_TRACE
-            for node in self.nodes:
-                if node.goes_on:
-                    is_meant = destination is None or f"{node.name}@taskharness" in destination
-                    node.expect_command(command if is_meant else "", arguments or {})
-            return broadcast(command, arguments, destination, *args, **kwargs)
-
-        control.broadcast = counted
 
     # -- driving
 
@@ -332,7 +264,7 @@ class ProcessWorld:
 
     def _await_closed(self, tag: str) -> None:
         """Wait until a worker has dealt with a message that was handed over to it."""
-        limit = self._limit("perform()", PATIENCE)
+        limit = self.limit_of("perform()")
         while tag not in self.ledger.closed:
             self.quiescence.hear(limit)
 
@@ -351,9 +283,9 @@ class ProcessWorld:
         """Wait until one run is at a moment."""
         bring(self, task_id, moment)
 
-    def limit_of(self, verb: str) -> Limit:
-        """How long a verb waits that is not told otherwise."""
-        return self._limit(verb, PATIENCE)
+    def limit_of(self, verb: str, seconds: float = PATIENCE) -> Limit:
+        """How long a verb waits, in real seconds."""
+        return Limit(verb, seconds, error=lambda limit: explain.out_of_time(self, limit))
 
     def never_held(self) -> list[tuple[str, str]]:
         """None: ``hold_in()`` is for workers that are stepped."""
@@ -362,12 +294,12 @@ class ProcessWorld:
     def drain(self) -> Report:
         """Until nothing is to be done but what is scheduled for later."""
         with self._reporting() as report:
-            self.quiescence.reach(self._limit("drain()", PATIENCE))
+            self.quiescence.reach(self.limit_of("drain()"))
         return report()
 
     def settle(self, *, max_time: timedelta | None = None, max_runs: int = 10_000) -> Report:
         """Until nothing is to be done at all; waits, in real time, for what is due soon."""
-        limit = self._limit("settle()", PATIENCE if max_time is None else max_time.total_seconds())
+        limit = self.limit_of("settle()", PATIENCE if max_time is None else max_time.total_seconds())
         limit.max_runs, limit.max_starts = max_runs, self.ledger.starts + max_runs
         with self._reporting() as report:
             self.quiescence.reach(limit)
@@ -375,9 +307,6 @@ class ProcessWorld:
                 self.await_due(due, limit)
                 self.quiescence.reach(limit)
         return report()
-
-    def _limit(self, verb: str, seconds: float) -> Limit:
-        return Limit(verb, seconds, error=lambda limit: explain.out_of_time(self, limit))
 
     def await_due(self, due: Due, limit: Limit, *, refuse: bool = True) -> None:
         """Wait in real time for what will happen by itself, or for something else.

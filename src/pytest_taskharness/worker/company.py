@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from ..clock.timer import Due
 from ..errors import ConfigurationError, Deadlock, FidelityError
 from ..timeline import short_id
-from .strands import Step, Strand, Strands, django_connections
+from .strand import Step, Strand
+from .strands import Strands
+from .thread_bound import complaints
 
 if TYPE_CHECKING:
     from .node import Node
@@ -22,8 +24,6 @@ __all__ = ["Alarm", "Company", "Hold", "Together"]
 
 #: Whether the lines of a code object are places to switch at.
 Lines = Callable[[CodeType], bool]
-#: What SQLite, and Django, say of a connection in the wrong thread.
-_WRONG_THREAD = "can only be used in that same thread"
 
 
 class Together:
@@ -317,34 +317,15 @@ class Company:
         self._running.clear()
 
     def check(self, job: Job, error: BaseException | None) -> None:
-        """A body in a thread of its own has failed: because of the thread?"""
+        """A body has ended, or failed: because of its thread?"""
         strand = self.strand_here()
-        opened = {each.alias for each in django_connections()} if strand is not None else set()
-        if strand is not None and (hidden := opened & strand.transactions):
-            self._world.broke(FidelityError(_hidden_by_transaction(job.task_name, hidden)))
-        if error is not None and _WRONG_THREAD in str(error):
-            self._world.broke(
-                FidelityError(
-                    f"{job.task_name} uses a connection that was opened in the test's thread "
-                    f"({type(error).__name__}: {error}). Copies that run at once, and bodies that are held, have "
-                    "threads of their own. To fix this, open it with check_same_thread=False, or inside the task."
-                )
-            )
+        for complaint in complaints(job.task_name, error, transactions=strand.transactions if strand else ()):
+            self._world.broke(complaint)
 
 
 def _is_schedule(given: object) -> bool:
     counts = given if isinstance(given, (tuple, list)) else None
     return given is None or (counts is not None and all(isinstance(count, int) and count >= 0 for count in counts))
-
-
-def _hidden_by_transaction(task: str, databases: set[str]) -> str:
-    return (
-        f"{task} uses the database {', '.join(map(repr, sorted(databases)))} while the test has a transaction open "
-        "there, as Django's TestCase and the fixture db have. Copies that run at once, and bodies that are held, have "
-        "threads and connections of their own: they neither see what the test has not committed, nor can they change "
-        "it. To fix this, use TransactionTestCase, or pytest.mark.django_db(transaction=True); or ask for "
-        "plans=['sequence', 'crashes']."
-    )
 
 
 def _begin(company: Company, job: Job) -> None:

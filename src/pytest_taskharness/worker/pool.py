@@ -34,7 +34,7 @@ from .forked import run_forked
 
 if TYPE_CHECKING:
     from .node import Node
-    from .strands import Strand
+    from .strand import Strand
 
 logger = get_logger("celery.pool")
 

@@ -12,175 +12,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from datetime import datetime
-from enum import Enum
-from pathlib import Path
 from types import CodeType
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import NoReturn
 
 from celery import _state
 
 from ..clock.real import Real
 from ..errors import Deadlock
 from ..faults.lines import source_line
+from .strand import Step, Strand, StrandState, is_off_the_processor
+from .thread_bound import django_connections
 
-__all__ = ["NAMES", "Step", "Strand", "Strands", "django_connections"]
+__all__ = ["Strands"]
 
-#: What the strands are called in texts.
-NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: Real seconds after which a line that has not ended, and does not compute, waits for something.
 GRACE = 0.03
 #: Real seconds that strands which all wait for something are given; SQLite's own patience is 5 s.
 PATIENCE = 6.0
 #: The same for one alone, whose others have ended: a slow service, or a lock that one of them has left locked.
 LONE_PATIENCE = 30.0
-#: What waits in code of these is on its way to a broker, and will come back.
-_OURS = frozenset({"celery", "kombu", __package__.partition(".")[0]})
 #: The lines of a turn that only the end of the body ends.
 _TO_THE_END = sys.maxsize
-
-
-class Step(NamedTuple):
-    """One line that one of the bodies ran.
-
-    Attributes:
-        copy: The number of the strand, 0 for the first.
-        file: The path of the file.
-        line: The number of the line.
-        source: Its text, without indentation; empty where there is no source.
-    """
-
-    copy: int
-    file: str
-    line: int
-    source: str
-
-
-class Life(Protocol):
-    """What can be dead before its time: a body."""
-
-    killed: bool
-
-    def stay_dead(self) -> None:
-        """Raise where it is."""
-
-
-class _State(Enum):
-    READY = "waits for its turn"
-    RUNNING = "goes on, or waits for something real"
-    SLEEPING = "until an instant of the virtual clock"
-    HELD = "until somebody releases it"
-    ENDED = "has ended"
-
-
-class Strand:
-    """One body in a thread of its own."""
-
-    def __init__(self, strands: Strands, number: int, run: Callable[[Strand], object]) -> None:
-        """Not started."""
-        self.number = number
-        self.state = _State.READY
-        self.until: datetime | None = None
-        self.life: Life | None = None
-        self.error: BaseException | None = None
-        self._strands = strands
-        self._codes: set[int] = set()
-        self._left = 0
-        self._turn = threading.Lock()
-        self._turn.acquire()
-        self.thread = threading.Thread(
-            target=copy_context().run, args=(self._main, run, _state.task_join_will_block()),
-            name=f"taskharness strand {self.name}", daemon=True,
-        )  # fmt: skip
-
-    @property
-    def name(self) -> str:
-        """What texts call it: A, B, C and so on."""
-        return NAMES[self.number % len(NAMES)]
-
-    @property
-    def transactions(self) -> set[str]:
-        """Django's databases in which whoever waits for it has a transaction open."""
-        return self._strands.transactions
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether its body is to do nothing more."""
-        return self.life is not None and self.life.killed
-
-    # -- called in its own thread
-
-    def _main(self, run: Callable[[Strand], object], joining: bool) -> None:
-        _state._set_task_join_will_block(joining)
-        try:
-            run(self)
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the strands
-            self.error = error
-        finally:
-            _close_django_connections()
-            self._tell(_State.ENDED)
-
-    def on_line(self, code: CodeType, line: int) -> None:
-        """A line is about to run: wait for the turn, if it is another one's."""
-        if self._left <= 0:
-            self.stop(_State.READY)
-        self._left -= 1
-        self._codes.add(id(code))
-        self._strands.lines.append((self.number, code, line))
-
-    def on_end(self) -> None:
-        """The body has ended: that is a place to stop too, before Celery does anything."""
-        if self._left <= 0 and not self.is_dead:
-            self.stop(_State.READY)
-
-    def sleep(self, until: datetime) -> None:
-        """``time.sleep``: the others go on, and time passes where all of them sleep."""
-        self.until = until
-        self.stop(_State.SLEEPING)
-
-    def hold(self) -> None:
-        """Stay here until somebody says ``release()``."""
-        self.stop(_State.HELD)
-
-    def stop(self, state: _State) -> None:
-        """Give the turn away, and wait for the next one."""
-        joining = _state.task_join_will_block()
-        if not self._strands.is_over:
-            self._tell(state)
-            self._turn.acquire()
-        _state._set_task_join_will_block(joining)
-        if self.life is not None:
-            self.life.stay_dead()
-
-    def _tell(self, state: _State) -> None:
-        with self._strands.news:
-            self.state = state
-            self._strands.news.notify_all()
-
-    # -- called by whoever waits
-
-    def give_turn(self, lines: int) -> None:
-        """Let it run so many lines."""
-        self._left = lines
-        self.state = _State.RUNNING
-        if self.thread.ident is None:
-            self.thread.start()
-        else:
-            self._turn.release()
-
-    def is_waiting(self) -> bool:
-        """Whether a line of its body waits for something, instead of computing."""
-        frame = sys._current_frames().get(self.thread.ident or 0)
-        while frame is not None and id(frame.f_code) not in self._codes:
-            if str(frame.f_globals.get("__name__")).partition(".")[0] in _OURS:
-                return False
-            frame = frame.f_back
-        return _is_off_the_processor(self.thread)
-
-    def lose_turn(self) -> None:
-        """It waits for something: where it gets that, it is to stop at its next line."""
-        self._left = 0
 
 
 class Strands:
@@ -244,18 +97,18 @@ class Strands:
 
     def release(self) -> None:
         """Whoever is held may go on, when it is let."""
-        for strand in self._in(_State.HELD):
-            strand.state = _State.READY
+        for strand in self._in(StrandState.HELD):
+            strand.state = StrandState.READY
 
     @property
     def has_ended(self) -> bool:
         """Whether nobody will need a turn any more."""
-        return all(strand.state in {_State.ENDED, _State.RUNNING} for strand in self.strands)
+        return all(strand.state in {StrandState.ENDED, StrandState.RUNNING} for strand in self.strands)
 
     @property
     def can_go_on(self) -> bool:
         """Whether somebody waits for a turn."""
-        return bool(self._in(_State.READY))
+        return bool(self._in(StrandState.READY))
 
     def end(self) -> None:
         """End each as if its process had died; one that waits for something real ends when it gets it."""
@@ -265,22 +118,22 @@ class Strands:
                 if strand.life is not None:
                     strand.life.killed = True
                 if strand.thread.ident is None:
-                    strand.state = _State.ENDED
-                while strand.state not in {_State.ENDED, _State.RUNNING}:
+                    strand.state = StrandState.ENDED
+                while strand.state not in {StrandState.ENDED, StrandState.RUNNING}:
                     strand.give_turn(_TO_THE_END)
                     self._hear([strand], PATIENCE)
                 for _ in range(int(PATIENCE / GRACE)):
                     if self._hear([strand], GRACE) or strand.is_waiting():
                         break
-        for strand in self._in(_State.ENDED):
+        for strand in self._in(StrandState.ENDED):
             strand.error = None
         self._clear_up()
 
-    def _in(self, state: _State) -> list[Strand]:
+    def _in(self, state: StrandState) -> list[Strand]:
         return [strand for strand in self.strands if strand.state is state]
 
     def _clear_up(self) -> None:
-        ended = self._in(_State.ENDED)
+        ended = self._in(StrandState.ENDED)
         for strand in ended:
             if strand.thread.ident is not None:
                 strand.thread.join()
@@ -294,8 +147,8 @@ class Strands:
     def _choose(self) -> Strand | None:
         while True:
             ready = self._ready()
-            asleep = [strand.until for strand in self._in(_State.SLEEPING) if strand.until is not None]
-            waiting = self._in(_State.RUNNING)
+            asleep = [strand.until for strand in self._in(StrandState.SLEEPING) if strand.until is not None]
+            waiting = self._in(StrandState.RUNNING)
             # What ran meanwhile may have given it what it waits for: then it comes to its next line now.
             if waiting and self._come_back(waiting, for_ever=not (ready or asleep)):
                 continue
@@ -307,18 +160,18 @@ class Strands:
 
     def _ready(self) -> list[Strand]:
         """Those that can go on, the next one first."""
-        for strand in self._in(_State.SLEEPING):
+        for strand in self._in(StrandState.SLEEPING):
             if strand.is_dead or strand.until is None or strand.until <= self._now():
-                strand.state = _State.READY
+                strand.state = StrandState.READY
         count = len(self.strands)
         ring = (self.strands[(self._next + ahead) % count] for ahead in range(count))
-        return [strand for strand in ring if strand.state is _State.READY]
+        return [strand for strand in ring if strand.state is StrandState.READY]
 
     def _wait_for(self, strand: Strand) -> None:
         """Wait until it has had its turn, or waits itself."""
         ran, waited = -1, 0.0
         while ran != len(self.lines) or not strand.is_waiting():
-            waited = waited + GRACE if ran == len(self.lines) and _is_off_the_processor(strand.thread) else 0
+            waited = waited + GRACE if ran == len(self.lines) and is_off_the_processor(strand.thread) else 0
             ran = len(self.lines)
             if self._hear([strand], GRACE):
                 return
@@ -345,7 +198,7 @@ class Strands:
         """Whether one stops, or ends, within real seconds."""
         deadline = Real.monotonic() + seconds  # Condition.wait_for() reads a clock that can be frozen
         with self.news:
-            while all(each.state is _State.RUNNING for each in strands):
+            while all(each.state is StrandState.RUNNING for each in strands):
                 left = deadline - Real.monotonic()
                 if left <= 0:
                     return False
@@ -367,15 +220,6 @@ class Strands:
         )
 
 
-def _is_off_the_processor(thread: threading.Thread) -> bool:
-    """Whether a thread neither runs nor is about to; where the system does not tell, that is so."""
-    try:
-        told = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return True
-    return told.rpartition(")")[2].split()[0] == "S"
-
-
 @contextmanager
 def _globals_kept() -> Iterator[None]:
     """``denied_join_result()`` is of the process, and each strand has its own."""
@@ -384,16 +228,3 @@ def _globals_kept() -> Iterator[None]:
         yield
     finally:
         _state._set_task_join_will_block(joining)
-
-
-def django_connections() -> list[Any]:
-    """Those that this thread has opened."""
-    conf, db = sys.modules.get("django.conf"), sys.modules.get("django.db")
-    if conf is None or db is None or not conf.settings.configured:
-        return []
-    return [each for each in db.connections.all() if each.connection is not None]
-
-
-def _close_django_connections() -> None:
-    for each in django_connections():
-        each.close()

@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 import time as _time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from kombu.asynchronous.timer import to_timestamp
 from kombu.pools import ProducerPool
 
 from ..clock.virtual import VirtualTime
+from .local_tasks import local_tasks_removed
 
 __all__ = ["applied", "borrowed", "connect_anew", "virtual_readers"]
 
@@ -31,8 +32,6 @@ _DERIVED = (
     "redbeat_redis", "redbeat_sentinel",
 )  # fmt: skip
 _MISSING = object()
-#: The apps of all open harnesses, outermost first.
-_borrowed: list[Any] = []
 
 #: What any mode needs; the user's configuration stays beneath it.
 _NEEDED = {
@@ -64,7 +63,7 @@ def borrowed(
         stack.enter_context(_current(app))
         stack.enter_context(_clean_worker_state())
         stack.enter_context(_django_connections_kept(app))
-        stack.enter_context(_local_tasks_removed(app))
+        stack.enter_context(local_tasks_removed(app))
         yield _equipped(app, stack, connect=connect, make_backend=make_backend)
 
 
@@ -264,55 +263,6 @@ def _django_connections_kept(app: Any) -> Iterator[None]:
     finally:
         for fixup, original in zip(fixups, before, strict=True):
             fixup._worker_fixup = original
-
-
-@contextmanager
-def _local_tasks_removed(app: Any) -> Iterator[None]:
-    """A task that a test function defines must not be found by the next test under the same name.
-
-    Tasks of modules that were imported meanwhile stay: their module will not be imported again.
-    """
-    traces = {name: task.__dict__.get("__trace__", _MISSING) for name, task in app._tasks.items()}
-    finalizers = set(_state._on_app_finalizers)
-    others = [(other, set(other._tasks)) for other in _state._get_active_apps() if other is not app]
-    _borrowed.append(app)
-    try:
-        yield
-    finally:
-        _borrowed.remove(app)
-        # Celery also keeps each task's function for every app that is finalized later, in the whole process.
-        for finalizer in _state._on_app_finalizers - finalizers:
-            if _is_local(finalizer):
-                _state._on_app_finalizers.discard(finalizer)
-        _unregister_local(app, traces)
-        # @shared_task has put it into every app that is alive.
-        for other, names in others:
-            if other not in _borrowed:
-                _unregister_local(other, names)
-        for name, task in app._tasks.items():
-            task.__dict__.pop("__trace__", None)
-            if traces.get(name, _MISSING) is not _MISSING:
-                task.__dict__["__trace__"] = traces[name]
-
-
-def _unregister_local(app: Any, known: Container[str]) -> None:
-    for name, task in list(app._tasks.items()):
-        if name not in known and "<locals>" in _qualname(task):
-            app._tasks.unregister(name)
-
-
-def _is_local(finalizer: Any) -> bool:
-    """Whether what ``connect_on_app_finalize`` was given makes a task of a function inside a function."""
-    code = getattr(finalizer, "__code__", None)
-    if code is None:
-        return False  # a callable of the user's, which is no function
-    cells = zip(code.co_freevars, finalizer.__closure__ or (), strict=True)
-    functions = (cell.cell_contents for name, cell in cells if name == "fun")
-    return any("<locals>" in getattr(function, "__qualname__", "") for function in functions)
-
-
-def _qualname(task: Any) -> str:
-    return str(getattr(getattr(task, "run", None), "__qualname__", "")) + type(task).__qualname__
 
 
 def _sleep(seconds: float) -> None:
