@@ -10,37 +10,16 @@ from typing import TYPE_CHECKING, Any
 from ..broker.tampered import id_in
 from ..errors import ConfigurationError, FidelityError, NoSuchMessage, hide_frames
 from ..timeline import Message, Run
+from .interruption import Interruption
 from .mail import Stored, as_message, copy_of, is_copy, retries_in, standing
 from .queues import known_queue, queue_names
 
 if TYPE_CHECKING:
     from .harness import Harness
 
-__all__ = ["Broker", "Interruption", "end_interruptions"]
+__all__ = ["Broker"]
 
 __tracebackhide__ = hide_frames
-
-
-class Interruption:
-    """Something that lasts until :meth:`end`, or until the end of its ``with`` block."""
-
-    def __init__(self, end: Callable[[], object]) -> None:
-        """It has begun."""
-        self._end: Callable[[], object] | None = end
-
-    def end(self) -> None:
-        """End it; a second time does nothing."""
-        end, self._end = self._end, None
-        if end is not None:
-            end()
-
-    def __enter__(self) -> Interruption:
-        """It has begun already."""
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """End it."""
-        self.end()
 
 
 class Broker:
@@ -328,13 +307,6 @@ class Broker:
 
     def _queues(self) -> list[str]:
         return queue_names(self._harness.app, self._opened())
-
-
-def end_interruptions(world: Any) -> None:
-    """Release every queue, and end the outage: the harness closes."""
-    world.broker.on_hold.clear()
-    if world.broker.is_out:
-        world.find_broker()
 
 
 def _in_order(ids: list[str], messages: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from ..explore.stage import Step, Subject
 from ..faults import CrashWindow, Fault, Point
 from ..timeline import Timeline
 from ..wording import did_you_mean
+from .workforce import Workforce
 
 __all__ = ["Exploring"]
 
@@ -43,7 +44,7 @@ class Exploring(Asserting):
     timeline: Timeline
     #: What the harness was opened with, beyond these.
     _given: dict[str, Any]
-    _default_workers: bool
+    _workforce: Workforce
     _open: Callable[[], Any]
     open: ClassVar[Callable[..., Any]]
 
@@ -135,7 +136,7 @@ class Exploring(Asserting):
     def _alike(self) -> Any:
         """A fresh harness that has the same app, mode, seed, instant and workers."""
         world = self._open()
-        workers = [] if self._default_workers else list(world.nodes)
+        workers = [] if self._workforce.is_default else list(world.nodes)
         start = None if self._given["clock"] == "real" else self.clock.now
         harness = self.open(self.app, self.mode, start=start, seed=self.seed, **self._given)
         if self.mode == "memory":  # an hour for each crash says nothing new, and no world could be used again

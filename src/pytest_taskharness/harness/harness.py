@@ -11,34 +11,28 @@ from typing import Any, ClassVar
 from .. import modes
 from ..asserting import Assertions
 from ..clock.virtual import Clock
-from ..errors import ConfigurationError, FidelityError, HarnessClosed, LeftoverWork, UnconsumedMessage, hide_frames
+from ..errors import FidelityError, HarnessClosed, LeftoverWork, UnconsumedMessage, hide_frames
 from ..report.attaching import attach_harness
 from ..servers.given import GivenURL
 from ..timeline import Message, Run, Tally, Timeline
 from ..worker.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
-from .arguments import check_concurrency, check_queues, check_types, given_redis, moment
+from .arguments import check_types, given_redis, moment
 from .beat import Beats
 from .bringing import bring_to
-from .broker_handle import Broker, end_interruptions
+from .broker_handle import Broker
 from .exploring import Exploring
 from .faults import Faults, check_struck
 from .handle import Worker, check_held
+from .interruption import end_interruptions
 from .staging import Stage, World
 from .unconsumed import left_behind, nobody
+from .workforce import Workforce
 
 __all__ = ["Harness"]
 
 __tracebackhide__ = hide_frames
-
-#: How many bodies may wait inside one another where the app does not say ``worker_concurrency``.  A fixed number:
-#: Celery's default, the number of cores, would make a test depend on the machine.
-DEFAULT_CONCURRENCY = 4
-#: In eager mode, where no worker has a pool: how many calls may run inside one another.  Each holds a connection, of
-#: which Celery has ten (``broker_pool_limit``).
-EAGER_CONCURRENCY = 8
-NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Harness(Assertions, Exploring):
@@ -59,10 +53,7 @@ class Harness(Assertions, Exploring):
         self.mode = mode
         self._stack = stack
         self._closed = False
-        self._default_workers = True
-        #: The workers that the test has named, and what it has asked of those that were started for it.
-        self._named: set[str] = set()
-        self._started: dict[str, dict[str, Any]] = {}
+        self._workforce = Workforce(app, mode, self._open)
         self.strict_leftovers = False
         self._forgiven = False
 
@@ -112,7 +103,7 @@ class Harness(Assertions, Exploring):
                 "clock": clock, "redis_url": redis_url,
             }  # fmt: skip
             harness._build(stage, moment(start), seed=seed, clock=clock)
-            harness._employ(workers)
+            harness._workforce.employ(workers)
             harness.strict_leftovers = strict_leftovers
             harness._stack = stack.pop_all()
         cls._never_closed.append(harness)
@@ -128,21 +119,6 @@ class Harness(Assertions, Exploring):
         self._stack.callback(end_interruptions, self._world)
         self.beat = Beats(self, self._open, at_end=self._stack.callback)
         super().__init__(self._world.timeline, world=Driven(self), registry=Registry(self.app))
-
-    def _employ(self, workers: object) -> None:
-        if not isinstance(workers, int) or not 1 <= workers <= len(NAMES):
-            raise ConfigurationError(f"workers= takes a number from 1 to {len(NAMES)}; given: {workers!r}")
-        for name in ["worker"] if workers == 1 else NAMES[:workers]:
-            self._world.add_node(name, concurrency=self._concurrency())
-
-    def _concurrency(self) -> int:
-        configured = self.app.conf.worker_concurrency
-        unsaid = configured in (None, 0, "auto")  # all of them mean the cores of a machine
-        if not unsaid and not str(configured).isdigit():
-            raise ConfigurationError(f"worker_concurrency is a number, or 'auto'; the app has {configured!r}")
-        if self.mode == "eager":
-            return EAGER_CONCURRENCY
-        return DEFAULT_CONCURRENCY if unsaid else int(configured)
 
     # -- life
 
@@ -304,58 +280,9 @@ class Harness(Assertions, Exploring):
             ConfigurationError: No name, and more than one worker.
             FidelityError: In ``eager`` mode, which has none; or the mode's worker is no process.
         """
-        world = self._open()
-        check_queues(queues)
-        check_concurrency(concurrency)
-        if self.mode == "eager":
-            raise FidelityError("eager mode has no worker. Run this test with mode='memory'.")
-        how = self._how(pool, arguments)
-        found = [node for node in world.nodes if name in (None, node.name)]
-        if name is None and len(found) != 1:
-            raise ConfigurationError(f"worker() means the only worker; there are {[node.name for node in found]}")
-        asked = {"queues": queues, "concurrency": concurrency, **how}
-        asked = {option: value for option, value in asked.items() if value is not None}
-        if found and not self._is_replaced(found[0].name, asked):
-            self._named |= {node.name for node in found if name}
-            return Worker(world, found[0])
-        if self._default_workers:
-            self._default_workers = False
-            for node in [node for node in world.nodes if node.name not in self._named]:
-                world.dismiss(node)
-        assert name is not None
-        node = world.add_node(name, queues=queues, concurrency=concurrency or self._concurrency(), **how)
-        self._named.add(name)
-        self._started[name] = asked
-        return Worker(world, node)
-
-    def _is_replaced(self, name: str, asked: dict[str, Any]) -> bool:
-        """Whether a worker that is there gives way to one of the same name: a default one that is asked for more.
-
-        Raises:
-            ConfigurationError: It was started for this test as it is.
-        """
-        if not asked:
-            return False
-        if self._default_workers and name not in self._named:
-            return True
-        if asked == self._started.get(name):
-            return False
-        given = ", ".join(f"{option}={value!r}" for option, value in asked.items())
-        raise ConfigurationError(
-            f"worker({name!r}, {given}): a worker of this name is there already, and was started otherwise. Say so "
-            "when it is named first, or choose another name."
-        )
-
-    def _how(self, pool: str | None, arguments: Sequence[str]) -> dict[str, Any]:
-        how: dict[str, Any] = {"pool": pool} if pool else {}
-        how |= {"arguments": tuple(arguments)} if arguments else {}
-        if how and not self.mode.endswith("+process"):
-            given = ", ".join(f"{name}={value!r}" for name, value in how.items())
-            raise FidelityError(
-                f"worker({given}) is for a real worker process; "
-                f"mode {self.mode!r} steps its worker in the test's thread. Run this test with mode='redis+process'."
-            )
-        return how
+        return self._workforce.worker(
+            name, queues=queues, concurrency=concurrency, pool=pool, arguments=arguments
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         """As ``<Harness memory of shop at t+0.000s>``."""
