@@ -67,7 +67,7 @@ class Imprint:
         world.waits.forget()
         world.descent.begin_anew()
         world.starts = world._turn = 0
-        world.starts_at_restore = -1
+        world.restores.forget()
         for node in world.nodes:
             node.consumer.task_consumer.channel._turn = 0
 

@@ -27,6 +27,7 @@ from .connection import Connection
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
 from .pool import Execution, Killed, SteppedPool
 from .reserving import Reserving
+from .restores import TakeBack
 from .sharing import others_aside, prefetch_as_one_of_several
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Node(Reserving):
         self.paused = False
         self.alive = False
         self.connection = Connection(self)
+        self._take_back = TakeBack(self)
         #: Killed: nobody hears any more of what its bodies do.
         self.dead = False
         #: What remote control said of a queue: to consume it, or not to.
@@ -219,7 +221,7 @@ class Node(Reserving):
         if not self.goes_on:
             return []
         broker = self.world.broker
-        dues = (broker.restore_due(), self._restore), (broker.expiry_due(), broker.expire_now)
+        dues = (broker.restore_due(), self._take_back), (broker.expiry_due(), broker.expire_now)
         return [Due(at, 0, act) for at, act in dues if at is not None]
 
     def fire(self, due: Due) -> None:
@@ -231,14 +233,7 @@ class Node(Reserving):
 
     def is_restore(self, due: Due) -> bool:
         """Whether it is to take something back."""
-        return bool(due.entry == self._restore)
-
-    def _restore(self) -> None:
-        self.world.starts_at_restore = self.world.starts
-        qos = self.consumer.task_consumer.channel.qos
-        for held in qos.restore_now():
-            note = f"not acknowledged for {qos.visibility_timeout:g} s"
-            self.record("restore", task=held.task, id=held.id, note=note)
+        return due.entry is self._take_back
 
     def outlive(self, act: Callable[..., object], *args: Any) -> None:
         """What this worker does ends where it dies; so does a body that has waited for it in the same worker."""

@@ -31,8 +31,6 @@ class Staff(Mortal):
         self.nodes: list[Node] = []
         #: How many bodies have been started.
         self.starts = 0
-        #: The same at the last time that a worker took lost deliveries back.
-        self.starts_at_restore = -1
         #: Those that run, with their threads: each waits for the next one of its thread.
         self.stack: list[tuple[int, Execution]] = []
         #: The bodies that have a thread of their own.

@@ -96,12 +96,13 @@ class Waits:
 
     def _let_time_pass(self, deadline: datetime | None, timeout: float | None, waiting_for: list[str]) -> None:
         execution = self._world.execution_here()
-        due = _earliest(self._world.next_due(), execution.deadline() if execution else None)
+        limit = execution.deadline() if execution else None
+        due = _earliest(self._world.next_due(though_in_vain=deadline is not None), limit)
         if deadline is not None and (due is None or due > deadline):
             self._world.move_to(deadline)
             if self._world.time.now < deadline:
                 return  # a beat comes first
-            self._time_out(timeout, due=due, waiting_for=waiting_for)
+            self._time_out(timeout, due=_earliest(self._world.next_due(), limit), waiting_for=waiting_for)
         if due is None:
             error = Deadlock(explain.deadlock(self._world, waiting_for))
             raise error if execution is None else self._world.broke(error)
@@ -120,7 +121,7 @@ class Waits:
         """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps: do something, or pass the time."""
         if self._world.obey() or self._world.take_step():
             return True
-        due = self._world.next_due()
+        due = self._world.next_due(though_in_vain=timeout is not None)
         if timeout is None and due is None:
             raise Deadlock(explain.deadlock(self._world, []))
         deadline = self._world.time.now + timedelta(seconds=timeout or 0)

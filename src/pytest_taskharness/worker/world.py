@@ -24,6 +24,7 @@ from .meanwhile import Meanwhile
 from .node import Node
 from .perform import perform
 from .report import Report
+from .restores import Restores
 from .sources import Source
 from .staff import Staff
 from .supply import Broker
@@ -77,6 +78,7 @@ class World(Staff):
         self.descent = Descent(self)
         self.firing = Firing(self)
         self.meanwhile = Meanwhile(self)
+        self.restores = Restores(self)
         self.hearing = Hearing(self)
         recorder.on_published = self.hearing.published
         recorder.before_effect = self.stay_dead
@@ -238,24 +240,22 @@ class World(Staff):
         found = [(node, due) for node in nodes for due in node.dues()]
         return min(found, key=lambda item: item[1].at) if found else None
 
-    def next_due(self) -> datetime | None:
-        """The next instant at which a timer is due, or None."""
+    def next_due(self, *, though_in_vain: bool = False) -> datetime | None:
+        """The next instant at which a timer is due, or None.
+
+        Args:
+            though_in_vain: Whether that may be one at which messages only come back once more for which nobody has
+                room: for whoever goes no further than to a given instant.
+        """
         nodes = self.all_nodes()
         found = self._next(nodes)
-        return None if found is None or self._is_in_vain(nodes) else found[1].at
-
-    def _is_in_vain(self, nodes: list[Node]) -> bool:
-        """Whether all that is due is to take back once more what could not start when it was taken back before.
-
-        A message that waits behind a body which is held would be delivered again and again, for ever.
-        """
-        if self.starts != self.starts_at_restore or any(node.can_work for node in nodes):
-            return False
-        return all(node.is_restore(due) for node in nodes for due in node.dues())
+        if found is None or not (though_in_vain or not found[0].is_restore(found[1]) or _can_change(nodes)):
+            return None
+        return found[1].at
 
     def next_instant(self) -> datetime | None:
         """The next instant at which anything happens; what publishes by itself goes on for ever."""
-        fire, due = self.firing.next(), self.next_due()
+        fire, due = self.firing.next(), self.next_due(though_in_vain=True)
         return min((at for at in (due, fire and fire[1]) if at is not None), default=None)
 
     def bring_to(self, task_id: str, moment: str) -> None:
@@ -328,3 +328,12 @@ class World(Staff):
         before = self.time.now
         yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
         self._reported = len(self.timeline)
+
+
+def _can_change(nodes: list[Node]) -> bool:
+    """Whether anything can come of what these workers will do by themselves."""
+    dues = [(node, due) for node in nodes for due in node.dues()]
+    if not all(node.is_restore(due) for node, due in dues):
+        return True
+    worlds = {id(node.world): node.world for node, _ in dues}
+    return not all(world.restores.are_in_vain() for world in worlds.values())
