@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
+from freezegun import freeze_time
 
 from pytest_taskharness.clock.virtual import Clock, VirtualTime
 from pytest_taskharness.errors import TimeTravelError
@@ -44,6 +45,16 @@ def test_moving_moves_the_clock_of_the_process(time):
 
     assert datetime.now(timezone.utc) == START + timedelta(hours=1, microseconds=1)
     assert time.monotonic() == 3600.000001
+
+
+def test_a_test_that_turns_the_calendar_back_turns_back_no_monotonic_clock(time):
+    time.move_to(START + timedelta(seconds=5))
+    assert time.monotonic() == 5
+
+    with freeze_time(START - timedelta(days=365)):
+        assert time.monotonic() == 5
+        time.move_to(START - timedelta(days=364))
+        assert time.monotonic() == 86405
 
 
 def test_moving_to_the_past_is_no_move(time):

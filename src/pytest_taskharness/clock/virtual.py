@@ -27,7 +27,7 @@ class VirtualTime:
     def __init__(self, start: datetime | None = None, *, library: str | None = None) -> None:
         """Freeze the process, or share the clock of a test that has frozen it."""
         self.freezer = Freezer(start, library=library)
-        self.start = self.now
+        self.start = self._began = self._seen = self.now
         #: Called with (from, to) after each move.
         self.on_move: Callable[[datetime, datetime], object] = lambda before, after: None
 
@@ -37,8 +37,15 @@ class VirtualTime:
         return self.freezer.now()
 
     def monotonic(self) -> float:
-        """Virtual seconds since the start: what the named monotonic readers of Celery and kombu get."""
-        return (self.now - self.start).total_seconds()
+        """Virtual seconds since the start: what the named monotonic readers of Celery and kombu get.
+
+        A test that freezes its clock at an earlier instant turns the calendar back, and never this.
+        """
+        now = self.now
+        if now < self._seen:
+            self._began -= self._seen - now
+        self._seen = now
+        return (now - self._began).total_seconds()
 
     def timestamp(self) -> float:
         """The current instant in seconds since the epoch."""
