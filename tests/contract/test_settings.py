@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from celery import Celery, group
 from kombu import Exchange, Queue
@@ -61,3 +63,32 @@ def test_an_app_with_these_settings_is_stepped(settings, monkeypatch):
         harness.settle()
 
         assert (results.get(), later.get()) == ([0, 2, 4], 2)
+
+
+def spaced():
+    """Configured as by Django's settings: ``app.config_from_object("django.conf:settings", namespace="CELERY")``."""
+    app = Celery("spaced", set_as_current=False)
+    settings = {"BROKER_URL": "redis://nowhere.invalid", "BEAT_SCHEDULE": {"nightly": {"task": "spaced.work", "schedule": 3600}}}
+    app.config_from_object(SimpleNamespace(**{f"CELERY_{name}": value for name, value in settings.items()}), namespace="CELERY")
+    return app
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("beat_schedule", {"hourly": {"task": "spaced.work", "schedule": 60}}), ("task_routes", {"spaced.work": "mail"})],
+)
+def test_what_a_test_sets_holds_on_an_app_with_a_namespace_as_without_a_harness(name, value):
+    natively = spaced()
+    setattr(natively.conf, name, value)
+    app = spaced()
+    with Harness.open(app, config={"task_routes": {}}):
+        setattr(app.conf, name, value)
+        # Before Celery 5.7 what the settings file says wins over what is set later.
+        assert app.conf[name] == natively.conf[name]
+
+
+def test_what_is_configured_for_a_test_wins_over_the_settings_of_a_namespace():
+    app = spaced()
+    with Harness.open(app, config={"beat_schedule": {}}):
+        assert app.conf.beat_schedule == {}
+    assert list(app.conf.beat_schedule) == ["nightly"]
