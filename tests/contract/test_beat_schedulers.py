@@ -9,7 +9,7 @@ from celery import Celery
 from celery.schedules import crontab
 
 from pytest_taskharness import Harness
-from pytest_taskharness.errors import FidelityError
+from pytest_taskharness.errors import FidelityError, ScheduleError
 
 pytest.importorskip("redbeat", reason="needs celery-redbeat")
 
@@ -113,6 +113,24 @@ def test_a_lock_that_nobody_extends_expires_by_the_tests_clock(harness):
     harness.clock.advance(minutes=40)
     assert minutes(second.fires("often"))[0] == 35
     assert minutes(second.skipped("often")) == list(range(11, 35))
+
+
+@pytest.mark.parametrize("timeout", [120, 301])
+def test_a_lock_that_is_kept_for_less_than_beat_sleeps_ends_the_beat(mode, timeout):
+    config = {"redbeat_lock_timeout": timeout, "beat_schedule": {"rarely": {"task": "watch.strike", "schedule": 600.0}}}
+    with Harness.open(app, mode, start=START, config=config) as harness:
+        beat = harness.beat.start()
+        if timeout > 300:
+            harness.clock.advance(minutes=20)
+            assert minutes(beat.fires("rarely")) == [10, 20]
+            return
+        with pytest.raises(ScheduleError, match=r"kept for 120 s \(redbeat_lock_timeout\), and beat sleeps for up to 300 s"):
+            harness.clock.advance(minutes=20)
+        assert harness.clock.now == START + 5 * MINUTE
+        beat.resume()
+        harness.drain()
+        with pytest.raises(ScheduleError):
+            harness.clock.advance(minutes=20)
 
 
 def test_after_downtime_an_entry_is_sent_once_and_then_regularly(harness):

@@ -15,7 +15,7 @@ from redbeat import schedulers
 from redis.exceptions import LockError
 
 from ..broker.redis_broker import escaped
-from ..errors import FidelityError, hide_frames
+from ..errors import FidelityError, ScheduleError, hide_frames
 
 if TYPE_CHECKING:
     from .service import Plan
@@ -39,8 +39,9 @@ def around(plan: Plan) -> Iterator[None]:
     if not hasattr(broker, "access"):
         mode = "eager" if plan.world.eager else "memory"
         raise FidelityError(
-            f"RedBeat keeps its schedule on a Redis, and mode {mode!r} has none. Run this test with "
-            "mode='fakeredis', 'redis' or 'redis+process'."
+            f"RedBeat keeps its schedule on a Redis, and mode {mode!r} has none. Run this test with mode='fakeredis', "
+            "'redis' or 'redis+process'; or, where beat_schedule is all that it asks about, give "
+            "scheduler='celery.beat:Scheduler'."
         )
     schedulers.ensure_conf(plan.app)
     if plan.asks:
@@ -88,6 +89,7 @@ class _Waiting(_Listing):
     world: Any
     ages: bool
     lock: Any
+    lock_timeout: float
     max_interval: float
     _key: str | None = None
     _asks = False
@@ -107,14 +109,25 @@ class _Waiting(_Listing):
             self._let_lock_age()
             if not self._has_lock():
                 return self.max_interval
-        return super().tick(*args, **kwargs)  # type: ignore[misc]
+        try:
+            return super().tick(*args, **kwargs)  # type: ignore[misc]
+        except LockError as error:
+            raise self._lost(error) from error
 
     def _has_lock(self) -> bool:
-        if self.lock is not None and not self.lock.owned():
-            self.lock = None  # a process that finds that out ends, and whoever starts it again asks for the lock
         if self.lock is None:
             self._ask()
         return self.lock is not None
+
+    def _lost(self, error: LockError) -> ScheduleError:
+        """A process that finds that out ends, and whoever starts it again asks for the lock."""
+        self.lock = None
+        return ScheduleError(
+            f"a beat has lost its lock: it is kept for {self.lock_timeout:g} s (redbeat_lock_timeout), and beat sleeps "
+            f"for up to {self.max_interval:g} s (beat_max_loop_interval). In production the process ends here, with "
+            f"{type(error).__name__}: {error}; so it is here, until resume(). To fix this, let the lock be kept for "
+            "longer than beat sleeps; if redbeat_lock_timeout is not set, that is 5 times as long."
+        )
 
     def _ask(self) -> None:
         acquire, self._asks = redis.lock.Lock.acquire, True

@@ -73,7 +73,7 @@ class _Witness:
 
     def __init__(self, scribe: Scribe, tag: str) -> None:
         self.record = partial(scribe.record, tag=tag)
-        self.world = self
+        self.world = self.hearing = self
 
     def rejected(self, identity: object, *, requeue: bool) -> None:
         """It is written down, and read elsewhere."""
