@@ -124,7 +124,7 @@ def test_a_lock_that_is_kept_for_less_than_beat_sleeps_ends_the_beat(mode, timeo
             harness.clock.advance(minutes=20)
             assert minutes(beat.fires("rarely")) == [10, 20]
             return
-        with pytest.raises(ScheduleError, match=r"kept for 120 s \(redbeat_lock_timeout\), and beat sleeps for up to 300 s"):
+        with pytest.raises(ScheduleError, match=r"kept for 120 s \(redbeat_lock_timeout\), .* up to 300 s"):
             harness.clock.advance(minutes=20)
         assert harness.clock.now == START + 5 * MINUTE
         beat.resume()

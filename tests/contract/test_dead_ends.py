@@ -6,6 +6,7 @@ import threading
 import warnings
 
 import pytest
+from celery import chord
 from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 from scenario import eager_only, memory_only, passed
@@ -37,6 +38,19 @@ def test_deadlock_names_the_queue_that_nobody_consumes(harness, tasks):
 def test_deadlock_of_a_result_that_was_never_published(harness, app):
     with pytest.raises(Deadlock, match="nothing was published under this id"):
         app.AsyncResult("nobody").get()
+
+
+@memory_only
+def test_deadlock_of_what_comes_after_names_what_it_comes_after(harness, tasks):
+    harness.worker("mailer", queues=["mail"])
+    parts = [tasks.noop.s() for _ in range(12)]
+    result = chord(parts)(tasks.noop.si())
+    with pytest.raises(Deadlock) as caught:
+        result.get()
+    text = str(caught.value)
+    assert f"shop.noop {result.id[:8]}  PENDING, not published yet: a part of the chord before it" in text
+    assert text.count("(PENDING)") == 10 and "and 2 more" in text
+    assert "of an earlier test" not in text
 
 
 def test_deadlock_of_a_task_that_ended_by_ignore(harness, app):
@@ -158,6 +172,14 @@ def test_settle_within_a_time_says_what_is_due_later(harness, tasks):
     with pytest.raises(RunBudgetExceeded, match=r"due at t\+3600"):
         harness.settle(max_time=60)
     assert passed(harness) <= 60
+
+
+@memory_only
+def test_settle_within_a_time_that_a_rate_limit_is_longer_than(harness, tasks):
+    harness.app.control.rate_limit("shop.noop", "1/m")
+    tasks.noop.delay(), tasks.noop.delay()
+    with pytest.raises(RunBudgetExceeded, match=r"(?s)1 attempt, 2 runs in all.*To fix this, give it more time"):
+        harness.settle(max_time=3)
 
 
 def test_settle_within_a_time_that_is_enough(harness, tasks):

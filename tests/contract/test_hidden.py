@@ -88,5 +88,8 @@ def test_an_unserializable_hidden_argument_is_not_shown_in_the_error(harness, pa
 
 
 def test_hidden_arguments_of_a_performed_task_are_not_shown(harness, pay):
-    harness.perform(pay.s(SECRET).set(argsrepr="('…',)", kwargsrepr="{}"))
+    run = harness.perform(pay.s(SECRET).set(argsrepr="('…',)", kwargsrepr="{}"))
     assert SECRET not in everything_shown(harness)
+    with pytest.raises(AssertionError, match="to fail") as caught:
+        harness.assert_failed(run)
+    assert SECRET not in str(caught.value) and "shop.pay('…')" in str(caught.value)

@@ -68,13 +68,14 @@ def test_an_app_with_these_settings_is_stepped(settings, monkeypatch):
 def spaced():
     """Configured as by Django's settings: ``app.config_from_object("django.conf:settings", namespace="CELERY")``."""
     app = Celery("spaced", set_as_current=False)
-    settings = {"BROKER_URL": "redis://nowhere.invalid", "BEAT_SCHEDULE": {"nightly": {"task": "spaced.work", "schedule": 3600}}}
-    app.config_from_object(SimpleNamespace(**{f"CELERY_{name}": value for name, value in settings.items()}), namespace="CELERY")
+    nightly = {"nightly": {"task": "spaced.work", "schedule": 3600}}
+    settings = SimpleNamespace(CELERY_BROKER_URL="redis://nowhere.invalid", CELERY_BEAT_SCHEDULE=nightly)
+    app.config_from_object(settings, namespace="CELERY")
     return app
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "name, value",
     [("beat_schedule", {"hourly": {"task": "spaced.work", "schedule": 60}}), ("task_routes", {"spaced.work": "mail"})],
 )
 def test_what_a_test_sets_holds_on_an_app_with_a_namespace_as_without_a_harness(name, value):

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore, Reject, TaskRevokedError
 from celery.utils.log import get_task_logger
 from scenario import after, eager_only, kinds, memory_only, passed
 
-from pytest_taskharness.errors import FidelityError
+from pytest_taskharness.errors import FidelityError, NoSuchRun
 
 
 def test_bound_task_knows_its_request(harness, app):
@@ -554,6 +554,26 @@ def test_a_run_that_was_replaced_is_found_by_either_task(harness, app, tasks):
     run = harness.run_of(result)
     assert harness.run_of(outer) == harness.run_of(tasks.add) == run
     assert (run.task, run.tasks, run.result) == ("shop.add", ["shop.outer", "shop.add"], 3)
+
+
+def test_a_performed_run_knows_its_arguments(harness, tasks):
+    run = harness.perform(tasks.add.s(1, y=2))
+
+    assert (run.args, run.kwargs) == ((1,), {"y": 2})
+    with pytest.raises(AssertionError, match=r"shop\.add\(1, y=2\) "):
+        harness.assert_failed(run)
+
+
+@memory_only
+def test_a_run_that_is_not_there_before_anything_was_driven(harness, tasks):
+    tasks.noop.delay()
+
+    with pytest.raises(NoSuchRun, match=r"nothing has been driven yet: call harness\.drain\(\) or harness\.settle\(\)"):
+        harness.run_of(tasks.add)
+    harness.settle()
+    with pytest.raises(NoSuchRun) as caught:
+        harness.run_of(tasks.add)
+    assert "driven" not in str(caught.value)
 
 
 def test_performing_a_canvas_is_refused(harness, tasks):

@@ -98,3 +98,33 @@ def test_copies_at_once_are_refused_what_the_test_has_not_committed(project):
     )
 
     project.run().assert_outcomes(passed=1)
+
+
+def test_what_waits_for_a_commit_that_never_comes_is_told(project):
+    project.file(
+        settings=SETTINGS,
+        shop=SHOP,
+        test_orders="""
+        import pytest
+        from django.db import transaction
+        from shop import order
+
+        def sign_up():
+            transaction.on_commit(lambda: order.delay(7))
+
+        @pytest.mark.parametrize("look", ["assert_enqueued", "run_of"])
+        def test_forgotten(harness, look):
+            with transaction.atomic():
+                sign_up()
+                with pytest.raises((AssertionError, LookupError), match="1 call of .*on_commit.*captureOnCommit"):
+                    getattr(harness, look)(order.s(7))
+                transaction.set_rollback(True)
+
+        def test_nothing_waits(harness):
+            with transaction.atomic(), pytest.raises(AssertionError) as caught:
+                harness.assert_enqueued(order.s(7))
+            assert "commit" not in str(caught.value)
+        """,
+    )
+
+    project.run().assert_outcomes(passed=3)

@@ -13,6 +13,7 @@ from .evidence import Asserting, Evidence
 from .expectation import Expectation
 from .matchers import is_signature
 from .texts import counted, indented, run_rows
+from .waiting import uncommitted, undriven
 
 __all__ = ["Lookup", "find_runs", "name_of", "the_run"]
 
@@ -102,11 +103,11 @@ def _ambiguous(evidence: Evidence, x: Any, found: list[Run]) -> AmbiguousRun:
 
 def _nothing(evidence: Evidence, x: Any) -> NoSuchRun:
     name = name_of(evidence, x)
-    reason = never_came(evidence, name)
-    hints = [f"hint: {reason}"] if reason else []
     runs = sorted(evidence.timeline.runs(), key=lambda run: -_likeness(name, run))
+    reason = never_came(evidence, name)
+    hints = [f"hint: {hint}" for hint in [*([reason] if reason else undriven(evidence, runs)), *uncommitted(evidence)]]
     if not runs:
-        return NoSuchRun(f"no run of {name}: nothing has been published or run")
+        return NoSuchRun("\n".join([f"no run of {name}: nothing has been published or run", *hints]))
     rows = run_rows(runs, evidence.timeline.start)
     head = f"no run of {name}; there {'is' if len(runs) == 1 else 'are'} {counted(len(runs), 'run')}, nearest first:"
     return NoSuchRun("\n".join([head, *indented(rows), *hints, *_poisoned(evidence)]))

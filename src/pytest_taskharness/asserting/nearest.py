@@ -13,6 +13,7 @@ from .evidence import Evidence
 from .expectation import Expectation
 from .published import Unit
 from .texts import capped, counted, indented, published_text, site
+from .waiting import uncommitted
 
 __all__ = ["Miss"]
 
@@ -55,7 +56,7 @@ class Miss:
         else:
             expected = self._drawing.beside(self._ranked[0][1], exact=self.expectation.exact)[0]
             found = [*indented(expected), f"but {self._verdict(where, other)}", *self._candidate(*self._ranked[0])]
-        hints = [f"hint: {hint}" for hint in self._hints() if hint]
+        hints = [f"hint: {hint}" for hint in [*self._hints(), *uncommitted(self.evidence)] if hint]
         return "\n".join([head, *found, *hints, *self._others()])
 
     def nearest_of_the_rest(self) -> list[str]:

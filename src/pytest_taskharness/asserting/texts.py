@@ -96,8 +96,13 @@ def message_rows(
 def run_text(run: Run) -> str:
     """A run, as ``shop.tasks.charge(42) 1f3c9a7e``."""
     messages = run.messages
-    call = _message_text(messages[-1]) if messages else call_text(run.task, run.args, run.kwargs)
+    call = _message_text(messages[-1]) if messages else call_text(run.task, run.args, run.kwargs, hidden=_hidden(run))
     return f"{call} {short_id(run.id)}"
+
+
+def _hidden(run: Run) -> str | None:
+    """What stands for the arguments of a run without a message, where they are not to be shown."""
+    return next((arguments(event.detail) for event in run.timeline if event.detail.get("hidden")), None)
 
 
 def start_text(timeline: Timeline, event: Event) -> str:

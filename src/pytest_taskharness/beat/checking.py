@@ -85,7 +85,7 @@ def check_entries(app: Any, entries: list[Any] | None, *, workers: Iterable[Any]
 def _in_entry(app: Any, entry: Any, workers: list[Any] | None) -> Iterator[str]:
     task = app.tasks.get(entry.task)
     if task is None:
-        yield f"{unregistered(app, entry.task)}. A worker would refuse the message."
+        yield f"a worker would refuse its message: {unregistered(app, entry.task)}"
     else:
         yield from _in_arguments(task, entry)
     yield from _in_queue(app, task, entry, workers=workers)

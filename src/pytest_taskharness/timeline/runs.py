@@ -94,8 +94,11 @@ class Run:
         return dict(self._arguments("kwargs", {}))
 
     def _arguments(self, name: str, default: Any) -> Any:
-        event = self._last("publish") or self._last("deliver", "start", "callback")
-        return default if event is None else event.detail.get(name, default)
+        event = self._last("publish")
+        if event is not None:
+            return event.detail.get(name, default)
+        told = (each.detail for each in reversed(self._events) if each.kind in {"deliver", "start", "callback"})
+        return next((detail[name] for detail in told if name in detail), default)
 
     @property
     def eta(self) -> datetime | None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..timeline import Run, short_id
+from ..timeline.announced import announced
 from ..timeline.table import offset
 from ..wording import did_you_mean
 
@@ -68,9 +69,26 @@ def _in_body(execution: Execution) -> str:
 def _standing(world: World, task_id: str, queued: dict[str, str]) -> list[str]:
     run = world.timeline.run(task_id)
     if run is None:
-        return [f"  {task_id}  PENDING: nothing was published under this id", *_guesses(world)]
+        nothing = f"  {task_id}  PENDING: nothing was published under this id"
+        return _to_come(world, task_id) or [nothing, *_guesses(world)]
     standing = f"  {run.task} {short_id(run.id)}  {run.state}{_where(world, run, queued)}"
     return [standing, *_no_consumer(world, queued.get(task_id))]
+
+
+def _to_come(world: World, task_id: str) -> list[str]:
+    """What Celery publishes when something else has ended: a link, or the body of a chord."""
+    told = [each for message in world.timeline.messages() for each in announced(message) if each.id == task_id]
+    if not told or world.app.backend.lost_chords:
+        return []
+    before = [Run(world.timeline, each) for each in dict.fromkeys(each.message.id for each in told)]
+    states = [f"{run.task} {short_id(run.id)} ({run.state})" for run in before if run.state != "SUCCESS"]
+    if not states:
+        return []
+    more = [f"and {len(states) - SHOWN} more"] if len(states) > SHOWN else []
+    return [
+        f"  {told[0].task} {short_id(task_id)}  PENDING, not published yet: {told[0].after} has not succeeded",
+        f"    {', '.join([*states[:SHOWN], *more])}",
+    ]
 
 
 def _guesses(world: World) -> list[str]:
@@ -218,7 +236,8 @@ def time_budget(world: World, max_time: timedelta | None, due: datetime) -> str:
     """``settle(max_time=…)`` has work left."""
     return (
         f"settle(max_time={max_time}) still has work: the next item is due at {offset(world.timeline.start, due)}.\n"
-        f"{_busiest(world)}\nTo fix this, end the retries, or use clock.advance() to look at a window of time."
+        f"{_busiest(world)}\n"
+        "To fix this, give it more time, use clock.advance() to look at a window of time, or end the retries."
     )
 
 
@@ -237,7 +256,8 @@ def _busiest(world: World, task_id: str | None = None) -> str:
     if run is None:
         return "  nothing has run"
     attempts, start = run.attempts, world.timeline.start
-    lines = [f"  {run.task} {short_id(run.id)}: {len(attempts)} attempts of {len(runs)} runs in all"]
+    counted = f"{len(attempts)} attempt{'s' * (len(attempts) != 1)}, {len(runs)} run{'s' * (len(runs) != 1)} in all"
+    lines = [f"  {run.task} {short_id(run.id)}: {counted}"]
     for attempt in attempts[:3] + attempts[-3:] if len(attempts) > 6 else attempts:
         error = f" {attempt.error!r}" if attempt.error else ""
         lines.append(f"    {attempt.number}. {offset(start, attempt.started_at)}  {attempt.outcome}{error}")

@@ -130,8 +130,7 @@ def _configured(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _overruled(conf: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Under the names of their namespace, those that would not hold without it.
+    """Under the names of their namespace, those that would not hold without it.
 
     Before Celery 5.7 a name with the namespace's prefix, in any of the maps, wins over one without it.  Where it does
     not, it must not be written: what the test sets on the app would not win over it.

@@ -1,0 +1,33 @@
+"""What may publish the message that is missing, and has not had its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..timeline import Run
+from ..worker.thread_bound import django_connections
+from .evidence import Evidence
+from .texts import counted
+
+__all__ = ["uncommitted", "undriven"]
+
+__tracebackhide__ = True
+
+
+def undriven(evidence: Evidence, runs: Sequence[Run]) -> list[str]:
+    """Runs that the test has published, and not driven."""
+    if evidence.world is None or any(run.attempts for run in runs):
+        return []
+    pending = [run for run in runs if run.state == "PENDING" and evidence.stuck(run) is None]
+    return ["nothing has been driven yet: call harness.drain() or harness.settle()"] if pending else []
+
+
+def uncommitted(evidence: Evidence) -> list[str]:
+    """Django calls nothing at the commit of a transaction that a test rolls back."""
+    waiting = sum(len(each.run_on_commit) for each in django_connections()) if evidence.world is not None else 0
+    text = (
+        f"waiting for a commit, which this test's own transaction never makes: {counted(waiting, 'call')} of "
+        "transaction.on_commit() or delay_on_commit(). Use captureOnCommitCallbacks(execute=True), or the fixture "
+        "django_capture_on_commit_callbacks"
+    )
+    return [text] if waiting else []
