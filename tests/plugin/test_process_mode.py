@@ -232,3 +232,59 @@ def test_one_test_runs_unchanged_in_every_mode(project):
     )
 
     result.assert_outcomes(passed=5)
+
+
+SETTINGS = """
+SECRET_KEY = "a test"
+INSTALLED_APPS = ["orders"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "orders.sqlite3"}}
+CELERY_BROKER_URL = "amqp://nobody@nowhere.invalid//"
+"""
+DJANGO_APP = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+
+from celery import Celery
+
+app = Celery("site_app")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+"""
+MODELS = """
+from django.db import models
+
+class Order(models.Model):
+    number = models.IntegerField()
+"""
+TASKS = """
+from celery import shared_task
+from .models import Order
+
+@shared_task
+def order(number):
+    Order.objects.create(number=number)
+    return Order.objects.count()
+"""
+
+
+def test_a_django_project_whose_tasks_import_models(project):
+    package = project.pytester.mkpydir("orders")
+    package.joinpath("models.py").write_text(MODELS)
+    package.joinpath("tasks.py").write_text(TASKS)
+    project.ini("taskharness_app = site_app:app")
+    project.file(site_settings=SETTINGS, site_app=DJANGO_APP, conftest="import site_app, django\ndjango.setup()")
+
+    project.test(
+        """
+        from django.db import connection
+        from orders.models import Order
+        from orders.tasks import order
+
+        def test_order(harness):
+            with connection.schema_editor() as editor:
+                editor.create_model(Order)
+            assert order.delay(7).get() == 1
+            assert Order.objects.get().number == 7
+        """,
+        PROCESS,
+    ).assert_outcomes(passed=1)

@@ -32,9 +32,17 @@ def import_app(spec: WorkerSpec) -> Any:
     sys.path[:] = spec.path
     source, attribute = spec.app
     app = getattr(_imported(source), attribute)
+    if spec.django_databases:
+        _set_up_django()
     for module in spec.modules:
         _imported(module)
     return app
+
+
+def _set_up_django() -> None:
+    """As Celery's worker does, before it imports the modules of tasks: those import models."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE") or importlib.import_module("django.conf").settings.configured:
+        importlib.import_module("django").setup()
 
 
 def _imported(source: ModuleSource) -> ModuleType:
