@@ -171,3 +171,10 @@ def test_simulating_with_run_sends_and_runs(harness):
 def test_without_a_redis_there_is_no_redbeat(mode):
     with Harness.open(app, mode) as harness, pytest.raises(FidelityError, match="mode='fakeredis'"):
         harness.beat.start()
+
+
+def test_redbeat_has_no_say_in_another_schedulers_beat(harness, caplog):
+    with harness.beat.start("celery.beat:Scheduler") as beat:
+        harness.clock.advance(minutes=3)
+    assert minutes(beat.fires("often")) == [1, 2, 3]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import contextmanager
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -539,6 +540,19 @@ def test_a_reset_that_does_not_reset_is_no_verdict(harness, shop, bank):
     text = no_verdict(harness, shop.credit.s(1), observe=bank.look, reset=lambda: None)
     assert text.startswith("reset() does not reset, or shop.credit(1) does not do the same twice:")
     assert "    observe()['balance']: 1 after the first, 2 after the second\n" in text
+
+
+@memory_only
+def test_a_result_that_is_new_each_time_is_no_verdict(harness, app):
+    keys = count(1)
+
+    @app.task(shared=False, name="shop.create")
+    def create():
+        return next(keys)
+
+    text = no_verdict(harness, create.s(), observe=lambda: 0, reset=lambda: None)
+    assert "    its result: 1 after the first, 2 after the second\n" in text
+    assert "the sequence that primary keys come from" in text and "leave out of observe()" not in text
 
 
 @memory_only

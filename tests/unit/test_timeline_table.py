@@ -121,6 +121,14 @@ def test_keyword_arguments_are_shown_as_they_are_written():
     assert "(1, b=2)" in str(timeline)
 
 
+@pytest.mark.parametrize("priority, shown", [(9, "'mail' priority 9"), (0, "'mail' priority 0"), (None, "'mail'")])
+def test_a_priority_is_shown(priority, shown):
+    timeline = Timeline(at(0))
+    timeline.record("publish", at(0), task="shop.add", id="1", argsrepr="()", queue="mail", priority=priority)
+
+    assert str(timeline).endswith(shown)
+
+
 def test_hidden_keyword_arguments_stay_what_the_publisher_wrote():
     timeline = Timeline(at(0))
     detail = {"argsrepr": "(***)", "kwargsrepr": "{***}", "kwargs": {"b": "secret"}, "hidden": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..wording import shown as value_shown
-from .advice import advice
+from .advice import RESULT, advice
 from .differing import Difference
 from .finding import STATE, Failure, Finding
 from .passage import Passage
@@ -66,6 +66,16 @@ def _state(failure: Failure) -> list[str]:
     return [f"its state: {ending.state}, {value_shown(ending.error)}"]
 
 
+_STATE_COUNTS = (
+    "let reset= put back all that observe() looks at and that the task depends on; leave out of observe() what is new "
+    "each time (an id, a random number)."
+)
+_RESULT_COUNTS = (
+    "let reset= put back all that the result depends on, also the sequence that primary keys come from; or let the "
+    "task return what is the same each time: the result counts, whatever observe() looks at."
+)
+
+
 def not_the_same_twice(call: str, finding: Finding, *, has_reset: bool) -> str:
     """Two clean runs that should begin alike end differently."""
     what = "reset() does not reset, or" if has_reset else "reset= is missing, or"
@@ -73,8 +83,7 @@ def not_the_same_twice(call: str, finding: Finding, *, has_reset: bool) -> str:
     return (
         f"{what} {call} does not do the same twice: two clean runs, {when}, end differently.\n"
         f"    {finding.about}: {finding.expected} after the first, {finding.found} after the second\n"
-        "To fix this, let reset= put back all that observe() looks at and that the task depends on; leave out of "
-        "observe() what is new each time (an id, a random number)."
+        f"To fix this, {_RESULT_COUNTS if finding.about == RESULT else _STATE_COUNTS}"
     )
 
 

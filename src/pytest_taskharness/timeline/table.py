@@ -85,6 +85,7 @@ class _Remarks:
         parts = [
             f"({arguments(detail)})",
             f"queue={detail.get('queue')!r}",
+            f"priority {detail['priority']}" if detail.get("priority") is not None else "",
             f"retry {detail['retries']}" if detail.get("retries") else "",
             f"eta {offset(self.origin, detail['eta'])}" if detail.get("eta") else "",
             f"at {detail['call_site']}" if detail.get("call_site") else "",
