@@ -26,6 +26,10 @@ class World(Protocol):
     def stuck(self, run: Run) -> str | None:
         """Why nobody will ever take the message of a run, or None."""
 
+    @property
+    def uncommitted(self) -> int:
+        """How many calls wait for the commit of a transaction that the test has open."""
+
     def drain(self) -> object:
         """Run all that is due now, including what it publishes; the clock stays."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..timeline import Run
-from ..worker.thread_bound import django_connections
 from .evidence import Evidence
 from .texts import counted
 
@@ -24,7 +23,7 @@ def undriven(evidence: Evidence, runs: Sequence[Run]) -> list[str]:
 
 def uncommitted(evidence: Evidence) -> list[str]:
     """Django calls nothing at the commit of a transaction that a test rolls back."""
-    waiting = sum(len(each.run_on_commit) for each in django_connections()) if evidence.world is not None else 0
+    waiting = 0 if evidence.world is None else evidence.world.uncommitted
     text = (
         f"waiting for a commit, which this test's own transaction never makes: {counted(waiting, 'call')} of "
         "transaction.on_commit() or delay_on_commit(). Use captureOnCommitCallbacks(execute=True), or the fixture "

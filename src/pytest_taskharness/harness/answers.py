@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import hide_frames
 from ..timeline import Run
 from ..worker.report import Report
+from ..worker.thread_bound import django_connections
 from .unconsumed import stuck
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Driven:
     def stuck(self, run: Run) -> str | None:
         """Why nobody will take a message, or None."""
         return stuck(self._harness._world, run)  # noqa: SLF001 - its own
+
+    @property
+    def uncommitted(self) -> int:
+        """How many calls wait for a commit of Django's."""
+        return sum(len(connection.run_on_commit) for connection in django_connections())
 
     def drain(self) -> Report:
         """Do what is due."""

@@ -57,6 +57,8 @@ class Registry:
 class World:
     """A clock that moves when told to, and remembers what it was told."""
 
+    uncommitted = 0
+
     def __init__(self, now=START, *, work=lambda: None):
         self.now = now
         self.told = []
