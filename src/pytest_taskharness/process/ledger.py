@@ -41,7 +41,7 @@ class Ledger:
         #: The ids of the tasks whose result is final.
         self._ended: set[str] = set()
         #: By worker and bed.
-        self._sleeps: dict[tuple[str, str], Sleep] = {}
+        self._sleeps: dict[tuple[str, str, str], Sleep] = {}
 
     # -- what is written down
 
@@ -116,10 +116,11 @@ class Ledger:
         about = record["about"]
         for delivery in self._of(about["execution"]):
             sleep = Sleep(delivery, about["bed"], about["since"], about["until"], tuple(about["awaits"]))
-            self._sleeps[record["worker"], sleep.bed] = sleep
+            self._sleeps[record["worker"], sleep.bed, about["execution"]] = sleep
 
     def _on_wakes(self, record: Record) -> None:
-        self._sleeps.pop((record["worker"], record["about"]["bed"]), None)
+        about = record["about"]
+        self._sleeps.pop((record["worker"], about["bed"], about["execution"]), None)
 
     def _on_done(self, record: Record) -> None:
         self.counts["finished"] += 1

@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -28,15 +28,22 @@ class Bodies(threading.local):
 
     Attributes:
         told: What belongs into a note about it, None where there is none.
+        beside: The same of the other messages that it runs for: those of its batch.
         began: Whether the tracer has come to it; it skips that of a message whose task has succeeded before.
         wait: Its wait for the results of other tasks, where it waits.
         look_at_clock: What it does when it is woken, where nobody else in its process does.
     """
 
     told: dict[str, Any] | None = None
+    beside: Sequence[dict[str, Any]] = ()
     began = False
     wait: Wait | None = None
     look_at_clock: Callable[[], object] = staticmethod(lambda: None)
+
+    def note(self, kind: str, **about: Any) -> None:
+        """Tell of each message that it runs for."""
+        for told in filter(None, [self.told, *self.beside]):
+            the_scribe().note(kind, **told, **about)
 
 
 class Bed:
@@ -87,7 +94,7 @@ def sleep_by_the_clock() -> None:
         if bodies.told is None or bodies.wait is not None:  # Celery itself sleeps between two looks for a result
             Real.sleep(seconds)
         elif seconds > 0:
-            _sleep(beds, bodies.told, seconds)
+            _sleep(beds, seconds)
 
     sleeper = Sleeper(began.since, sleep=sleep, applies=lambda: bodies.told is not None)
     # These wait for sockets, and give up by the clock.
@@ -95,19 +102,19 @@ def sleep_by_the_clock() -> None:
     sleep_virtually(sleeper).__enter__()
 
 
-def _sleep(beds: _Beds, told: dict[str, Any], seconds: float) -> None:
+def _sleep(beds: _Beds, seconds: float) -> None:
     scribe = the_scribe()
     bed = beds.bed
     if bed is None or bed.owner != (os.getpid(), threading.get_ident()):
         bed = beds.bed = Bed(scribe)
     until = scribe.time.now + timedelta(seconds=seconds)
-    scribe.note("sleeps", **told, bed=bed.name, since=scribe.time.now, until=until, awaits=[])
+    bodies.note("sleeps", bed=bed.name, since=scribe.time.now, until=until, awaits=[])
     try:
         while scribe.time.now < until:
             bed.sleep()
             bodies.look_at_clock()
     finally:
-        scribe.note("wakes", **told, bed=bed.name)
+        bodies.note("wakes", bed=bed.name)
 
 
 def tell_of_waits() -> None:
@@ -136,11 +143,10 @@ class Wait:
 
     def __init__(self, result: Any, timeout: float | None) -> None:
         """It has begun."""
-        assert bodies.told is not None
         since = the_scribe().time.now
         # Celery subtracts floats to find out whether the time is up: a microsecond later, it is for certain.
         until = None if timeout is None else since + timedelta(seconds=timeout, microseconds=1)
-        self._body = {**bodies.told, "bed": f"wait-{os.getpid()}-{threading.get_ident()}"}
+        self._bed = f"wait-{os.getpid()}-{threading.get_ident()}"
         self._about: dict[str, Any] = {"since": since, "until": until, "awaits": list(_ids(result))}
         self._is_told = False
 
@@ -148,12 +154,12 @@ class Wait:
         """Nobody has to wait for this body."""
         if not self._is_told:
             self._is_told = True
-            the_scribe().note("sleeps", **self._body, **self._about)
+            bodies.note("sleeps", bed=self._bed, **self._about)
 
     def end(self) -> None:
         """It goes on."""
         if self._is_told:
-            the_scribe().note("wakes", **self._body)
+            bodies.note("wakes", bed=self._bed)
 
 
 @contextmanager

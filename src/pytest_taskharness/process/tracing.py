@@ -177,7 +177,7 @@ def traced_many(target: Any, args: Any, kwargs: dict[str, Any], told: list[dict[
     """Call what a strategy has handed over, and tell of each of its requests."""
     scribe, task = _equipped_scribe(), next((each for each in args if isinstance(each, Task)), None)
     _start_many(scribe, task, {each.id: each for each in requests_in(args, bool)}, told)
-    bodies.told, error = told[0], None
+    bodies.told, bodies.beside, error = told[0], told[1:], None
     try:
         with noticing_errors(task) as errors:
             answer = target(*args, **kwargs)
@@ -186,7 +186,7 @@ def traced_many(target: Any, args: Any, kwargs: dict[str, Any], told: list[dict[
         error = raised
         raise
     finally:
-        bodies.told = None
+        bodies.told, bodies.beside = None, ()
         outcome = "SUCCESS" if error is None else "FAILURE"
         for each in told:
             scribe.record("finish", outcome=outcome, state=outcome, error=error, of_many=True, **each)

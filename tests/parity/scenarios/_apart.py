@@ -79,5 +79,7 @@ if find_spec("celery_batches"):
         note("batch", requests[0].id, numbers=numbers)
         if -1 in numbers:
             raise ValueError("a bad batch")
+        if -2 in numbers:
+            time.sleep(10)
         for request in requests:
             app.backend.mark_as_done(request.id, request.args[0] * 2, request=request)

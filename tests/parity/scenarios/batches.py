@@ -37,6 +37,13 @@ if find_spec("celery_batches"):
         return outcome(result), harness.run_of(result).acked
 
     @scenario(imports=APART)
+    def a_batch_that_sleeps(harness):
+        """All its messages sleep with it."""
+        results = [task_apart("double").delay(number) for number in (-2, 7)]
+        harness.settle()
+        return outcome(*results)
+
+    @scenario(imports=APART)
     def a_result_of_a_batch(harness):
         """get() waits for the batch."""
         return task_apart("double").delay(21).get(timeout=20)
