@@ -29,6 +29,32 @@ class Due:
     #: What ``inspect scheduled`` shows; it decides nothing, in Celery neither.
     priority: int = field(default=0, compare=False)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes again and again, and nobody waits for it."""
+        fun = getattr(self.entry, "fun", None)
+        return isinstance(fun, _Repeated) and not fun.is_awaited
+
+    def was_in_vain(self) -> None:
+        """It was called, and nothing came of it: what a strategy had begun is done."""
+        if isinstance(self.entry.fun, _Repeated):
+            self.entry.fun.is_awaited = False
+
+
+@dataclass
+class _Repeated:
+    """A function, what is done each time that it was called, and whether it was asked for by a message."""
+
+    fun: Callable[..., Any]
+    again: Callable[[], object]
+    is_awaited: bool
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.fun(*args, **kwargs)
+        finally:
+            self.again()
+
 
 class SteppedTimer(KombuTimer):  # type: ignore[misc]
     """A drop-in for Celery's ``worker_timer`` seam.
@@ -44,6 +70,8 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._time = time
         self._counter = 0
+        #: The worker's boot steps are done: what comes later is asked for by messages.
+        self.is_booted = False
         self.entries: list[Due] = []
 
     def call_at(
@@ -73,14 +101,11 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
     ) -> Any:  # fmt: skip
         """Schedule ``fun`` again and again, until its entry is cancelled."""
 
-        def call_and_again(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return fun(*args, **kwargs)
-            finally:
-                if not entry.canceled:
-                    self.enter_after(secs, entry, priority)
+        def again() -> None:
+            if not entry.canceled:
+                self.enter_after(secs, entry, priority)
 
-        entry = self.Entry(call_and_again, args, kwargs)
+        entry = self.Entry(_Repeated(fun, again, self.is_booted), args, kwargs)
         return self.enter_after(secs, entry, priority)
 
     def _push(self, entry: Any, at: datetime, priority: int) -> Any:
@@ -101,6 +126,11 @@ class SteppedTimer(KombuTimer):  # type: ignore[misc]
     def pending(self) -> list[Due]:
         """All live entries, soonest first."""
         return sorted(due for due in self.entries if not due.entry.canceled)
+
+    @property
+    def only_repeats(self) -> bool:
+        """Whether nothing else will come; a heap's first entry says nothing of the others."""
+        return all(due.repeats or due.entry.canceled for due in self.entries)
 
     @property
     def queue(self) -> list[Any]:

@@ -23,6 +23,7 @@ from .hearing import Hearing
 from .meanwhile import Meanwhile
 from .node import Node
 from .perform import perform
+from .repeating import Repeating
 from .report import Report
 from .restores import Restores
 from .sources import Source
@@ -76,6 +77,7 @@ class World(Staff):
         self._reported = 0
         self.waits = Waits(self)
         self.descent = Descent(self)
+        self._repeating = Repeating(self)
         self.firing = Firing(self)
         self.meanwhile = Meanwhile(self)
         self.restores = Restores(self)
@@ -241,7 +243,7 @@ class World(Staff):
         return min(found, key=lambda item: item[1].at) if found else None
 
     def next_due(self, *, though_in_vain: bool = False) -> datetime | None:
-        """The next instant at which a timer is due, or None.
+        """The next instant at which there is work to do, or None.
 
         Args:
             though_in_vain: Whether that may be one at which messages only come back once more for which nobody has
@@ -249,14 +251,20 @@ class World(Staff):
         """
         nodes = self.all_nodes()
         found = self._next(nodes)
-        if found is None or not (though_in_vain or not found[0].is_restore(found[1]) or _can_change(nodes)):
+        if found is None or self._repeating.is_all(nodes):
             return None
-        return found[1].at
+        is_idle = found[0].is_restore(found[1]) or self._repeating.is_lonely(*found)
+        return found[1].at if though_in_vain or not is_idle or _can_change(nodes) else None
 
     def next_instant(self) -> datetime | None:
         """The next instant at which anything happens; what publishes by itself goes on for ever."""
-        fire, due = self.firing.next(), self.next_due(though_in_vain=True)
-        return min((at for at in (due, fire and fire[1]) if at is not None), default=None)
+        due = self.next_due(though_in_vain=True)
+        return min((at for at in (due, self._next_by_itself()) if at is not None), default=None)
+
+    def _next_by_itself(self) -> datetime | None:
+        """When a beat next sends something, or a timer goes off that repeats itself."""
+        fire, repeat = self.firing.next(), self._repeating.next()
+        return min((at for at in (fire and fire[1], repeat) if at is not None), default=None)
 
     def bring_to(self, task_id: str, moment: str) -> None:
         """Drive until one run is there, and not one step further."""
@@ -318,8 +326,8 @@ class World(Staff):
     def move_to(self, moment: datetime) -> None:
         """Jump to an instant at which something is due, or to an earlier one at which something publishes by itself."""
         self.descent.begin_anew()
-        fire = self.firing.next()
-        self.time.move_to(moment if fire is None else min(moment, fire[1]))
+        earlier = self._next_by_itself()
+        self.time.move_to(moment if earlier is None else min(moment, earlier))
 
     @contextmanager
     def _reporting(self) -> Iterator[Callable[[], Report]]:
@@ -332,8 +340,9 @@ class World(Staff):
 
 def _can_change(nodes: list[Node]) -> bool:
     """Whether anything can come of what these workers will do by themselves."""
-    dues = [(node, due) for node in nodes for due in node.dues()]
+    found = [(node, due) for node in nodes for due in node.dues()]
+    dues = [(node, due) for node, due in found if not Repeating.is_lonely(node, due)]
     if not all(node.is_restore(due) for node, due in dues):
         return True
     worlds = {id(node.world): node.world for node, _ in dues}
-    return not all(world.restores.are_in_vain() for world in worlds.values())
+    return not dues or not all(world.restores.are_in_vain() for world in worlds.values())
