@@ -100,3 +100,16 @@ def test_real_workers_show_the_end_of_their_logs():
     shown.worker_logs = {"a": "[INFO] a@taskharness ready."}
 
     assert sections(shown)[1:] == [("taskharness log of worker 'a'", "[INFO] a@taskharness ready.")]
+
+
+def test_a_cycle_of_a_thousand_turns_does_not_push_the_failure_out_of_sight():
+    many = harness()
+    for _ in range(1000):
+        many.timeline.record("restore", START, task="task", id="1", note="not acknowledged for 3600 s")
+    many.timeline.record("start", START, task="task", id="1")
+    _, text = only_section(many)
+
+    assert [line.split("  ")[1] for line in text.splitlines() if line.startswith("t+0.000s  ")] == [
+        "restore", "restore", "start",
+    ]  # fmt: skip
+    assert "… this line 998 more times" in text

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from pytest_taskharness.timeline import CallSite, Timeline, short_id
-from pytest_taskharness.timeline.table import arguments, call, offset
+from pytest_taskharness.timeline.table import FEWEST_TURNS, LONGEST_CYCLE, arguments, call, folded, offset
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
@@ -135,3 +135,40 @@ def test_hidden_keyword_arguments_stay_what_the_publisher_wrote():
     timeline.record("publish", at(0), task="shop.add", id="1", **detail)
 
     assert "(***, {***})" in str(timeline)
+
+
+def turns(count, *lines):
+    """These lines again and again, each time at another instant."""
+    return [f"t+{turn}.000s {line}" for turn in range(count) for line in lines]
+
+
+def test_what_comes_again_and_again_is_told_once():
+    lines = ["t+0.000s publish", *turns(1438, "restore", "deliver"), "t+9.000s start"]
+    assert folded(lines) == [
+        "t+0.000s publish",
+        "t+0.000s restore",
+        "t+0.000s deliver",
+        "… these 2 lines 1,436 more times",
+        "t+1437.000s restore",
+        "t+1437.000s deliver",
+        "t+9.000s start",
+    ]
+
+
+def test_one_line_that_comes_again_and_again():
+    assert folded(turns(10, "tick")) == ["t+0.000s tick", "… this line 8 more times", "t+9.000s tick"]
+
+
+def test_a_cycle_that_breaks_off_is_shown_to_where_it_does():
+    lines = [*turns(20, "restore", "deliver"), "t+20.000s restore", "t+20.000s ack"]
+    assert folded(lines)[-3:] == ["t+19.000s deliver", "t+20.000s restore", "t+20.000s ack"]
+
+
+@pytest.mark.parametrize("lines", [
+    [],
+    turns(FEWEST_TURNS - 1, "restore", "deliver"),
+    turns(FEWEST_TURNS, *map(str, range(LONGEST_CYCLE + 1))),
+    [f"t+{number}.000s publish shop.charge {number}" for number in range(50)],
+])  # fmt: skip
+def test_what_comes_seldom_or_differs_is_left_as_it_is(lines):
+    assert folded(lines) == lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import os
 from collections.abc import Sequence
 from itertools import groupby
@@ -118,8 +119,11 @@ def advice(run: Run, evidence: Evidence) -> list[str]:
 
 def _taken_for_lost(run: Run) -> list[str]:
     count = sum(event.kind == "restore" for event in run.timeline)
-    last = next((event.detail.get("note") for event in reversed(list(run.timeline)) if event.kind == "restore"), "")
-    return [f"hint: it was redelivered {count} time{'s' * (count > 1)}: {last}"] if count else []
+    notes = [str(event.detail.get("note", "")) for event in run.timeline if event.kind == "restore"]
+    last = notes[-1] if notes else ""
+    by_redis = re.fullmatch(r"not acknowledged for \S+ s", last) is not None
+    knob = " (visibility_timeout in broker_transport_options)" if by_redis else ""
+    return [f"hint: it was redelivered {count} time{'s' * (count > 1)}: {last}{knob}"] if count else []
 
 
 def _advice(run: Run, evidence: Evidence) -> list[str]:

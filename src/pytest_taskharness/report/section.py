@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ..timeline import Timeline
-from ..timeline.table import render
+from ..timeline.table import folded, render
 
 __all__ = ["MAX_ROWS", "sections"]
 
@@ -41,7 +41,7 @@ def _timeline(harness: Recorded) -> tuple[str, str]:
 
 
 def _text(start: datetime, timeline: Timeline) -> str:
-    lines = render(start, timeline.events).splitlines()
+    lines = folded(render(start, timeline.events).splitlines())
     if not lines:
         return f"nothing was published or run (t+0.000s is {start.isoformat()})"
     cut = len(lines) - MAX_ROWS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 from ..wording import thawed
 from .events import Event, short_id
 
-__all__ = ["arguments", "call", "offset", "render"]
+__all__ = ["arguments", "call", "folded", "offset", "render"]
+
+#: The longest cycle that is looked for, and how often it comes at least before a page tells it once.
+LONGEST_CYCLE, FEWEST_TURNS = 12, 10
+_INSTANT = re.compile(r"t\+[\d.]+s")
 
 
 def offset(start: datetime, at: datetime) -> str:
@@ -56,6 +61,39 @@ def render(start: datetime, events: Iterable[Event]) -> str:
     rows = [(offset(start, event.at), event.kind, _subject(event), remarks.on(event)) for event in events]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     return "\n".join(_line(row, widths) for row in rows)
+
+
+def folded(lines: list[str]) -> list[str]:
+    """The same for a page: what comes again and again (a long eta is redelivered) stands there at its first and last turn.
+
+    Lines are the same where only their instants differ.
+    """
+    keys = [" ".join(_INSTANT.sub("", line).split()) for line in lines]
+    shown: list[str] = []
+    at = 0
+    while at < len(lines):
+        length, turns = _cycle(keys, at)
+        if turns < FEWEST_TURNS:
+            shown.append(lines[at])
+            at += 1
+            continue
+        what = f"these {length} lines" if length > 1 else "this line"
+        shown += [*lines[at : at + length], f"… {what} {turns - 2:,} more times"]
+        at += length * (turns - 1)
+        shown += lines[at : at + length]
+        at += length
+    return shown
+
+
+def _cycle(keys: list[str], at: int) -> tuple[int, int]:
+    """The shortest cycle that begins here and comes often enough, and how often it comes."""
+    for length in range(1, LONGEST_CYCLE + 1):
+        turns = 1
+        while keys[at : at + length] == keys[at + turns * length : at + (turns + 1) * length]:
+            turns += 1
+        if turns >= FEWEST_TURNS:
+            return length, turns
+    return 1, 1
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
