@@ -17,8 +17,8 @@ TIMELINE_CHOICES = ("never", "failed", "always")
 
 #: The marker's signature, as `pytest --markers` shows it; :func:`marker_options` is what checks it.
 MARKER = (
-    "taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, config={...}, strict_leftovers=): "
-    "set up the harness of this test."
+    "taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, consumer_timeout=, config={...}, "
+    "strict_leftovers=): set up the harness of this test."
 )
 
 NO_APP = """\
@@ -79,6 +79,7 @@ class MarkerOptions:
     workers: int = 1
     pool: str | None = None
     visibility_timeout: float | None = None
+    consumer_timeout: float | None = None
     config: Mapping[str, Any] | None = None
     strict_leftovers: bool = False
 
@@ -144,6 +145,7 @@ def marker_options(
     workers: int = 1,
     pool: str | None = None,
     visibility_timeout: float | None = None,
+    consumer_timeout: float | None = None,
     config: Mapping[str, Any] | None = None,
     strict_leftovers: bool = False,
 ) -> MarkerOptions:
@@ -155,6 +157,7 @@ def marker_options(
         workers=workers,
         pool=pool,
         visibility_timeout=visibility_timeout,
+        consumer_timeout=consumer_timeout,
         config=_marked_config(config),
         strict_leftovers=strict_leftovers,
     )

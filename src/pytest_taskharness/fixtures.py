@@ -130,6 +130,7 @@ def _opened(
                 workers=marker.workers,
                 pool=marker.pool,
                 visibility_timeout=marker.visibility_timeout,
+                consumer_timeout=marker.consumer_timeout,
                 strict_leftovers=marker.strict_leftovers,
                 redis_url=_given_redis(settings),
                 fresh_workers=settings.fresh_workers.value,

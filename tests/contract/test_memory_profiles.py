@@ -12,7 +12,7 @@ from kombu import Queue
 from redis_scenes import HOUR, happened, redelivered
 from scenario import eager_only, memory_only, passed, starts
 
-from pytest_taskharness.errors import FidelityError, RunBudgetExceeded
+from pytest_taskharness.errors import ConfigurationError, FidelityError, RunBudgetExceeded
 
 MINUTE = 60
 
@@ -191,6 +191,43 @@ def test_a_queue_may_have_a_consumer_timeout_of_its_own(rabbit, app, tasks):
     result = tasks.noop.apply_async(countdown=3 * MINUTE)
     harness.settle()
     assert happened(harness.run_of(result), "restore") == [("restore", 120)]
+
+
+@memory_only
+def test_a_rabbitmq_that_has_no_consumer_timeout(rabbit, tasks):
+    harness = rabbit(consumer_timeout=float("inf"))
+    result = tasks.noop.apply_async(countdown=30 * 24 * HOUR)
+    harness.settle()
+    assert happened(harness.run_of(result), "deliver", "restore", "start") == [("deliver", 0), ("start", 720 * HOUR)]
+
+
+@memory_only
+def test_a_rabbitmq_that_has_another_one_is_shown_how_to_say_so(rabbit, tasks):
+    harness = rabbit(consumer_timeout=3 * HOUR)
+    result = tasks.noop.apply_async(countdown=4 * HOUR)
+    harness.settle()
+    assert happened(harness.run_of(result), "restore") == [("restore", 3 * HOUR)]
+    assert "float('inf') in the marker" in str(harness.timeline)
+
+
+@memory_only
+@pytest.mark.parametrize("wrong", [0, -1, True, "60", float("nan")])
+def test_a_consumer_timeout_is_a_number_of_seconds(rabbit, wrong):
+    with pytest.raises(ConfigurationError, match="consumer_timeout= takes seconds, more than 0"):
+        rabbit(consumer_timeout=wrong)
+
+
+@memory_only
+def test_a_consumer_timeout_where_there_is_none_says_whose_it_is(app, open_harness):
+    app.conf.broker_url = "redis://"
+    with pytest.raises(FidelityError, match=r"belongs to RabbitMQ.*'redis://…'.*config=.*amqp://"):
+        open_harness(consumer_timeout=60)
+
+
+@pytest.mark.parametrize("mode", ["eager", "fakeredis"], indirect=True)
+def test_a_consumer_timeout_in_another_mode_names_memory(open_harness):
+    with pytest.raises(FidelityError, match="consumer_timeout=60 .*mode='memory'"):
+        open_harness(consumer_timeout=60)
 
 
 @memory_only

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import os
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path

@@ -61,8 +61,9 @@ class Harness(Assertions, Exploring):
     def open(  # noqa: PLR0913 - the words of the marker, and four more
         cls, app: Any, mode: str = modes.DEFAULT, *, start: datetime | str | None = None, seed: int = 0,
         config: Mapping[str, Any] | None = None, workers: int = 1, pool: str | None = None,
-        visibility_timeout: float | None = None, strict_leftovers: bool = False, clock: str | None = None,
-        redis_url: str | GivenURL | None = None, fresh_workers: bool = False,
+        visibility_timeout: float | None = None, consumer_timeout: float | None = None,
+        strict_leftovers: bool = False, clock: str | None = None, redis_url: str | GivenURL | None = None,
+        fresh_workers: bool = False,
     ) -> Harness:  # fmt: skip
         """Borrow an app and stop the clock; close the harness to give both back.
 
@@ -78,6 +79,8 @@ class Harness(Assertions, Exploring):
             workers: How many workers consume every queue; with more than one they are called a, b, c, …
             pool: ``prefork`` (Celery's default), ``threads`` or ``solo``; only for a real worker process.
             visibility_timeout: Seconds after which an unacknowledged delivery is taken for lost; only on a Redis.
+            consumer_timeout: Seconds after which RabbitMQ closes the channel of a worker that has not acknowledged;
+                ``float("inf")`` where it never does.
             strict_leftovers: Whether closing raises :class:`LeftoverWork` where something is still pending.
             redis_url: A Redis that runs already, for the modes that need one; a server is started if not given.
             clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.  With
@@ -91,8 +94,8 @@ class Harness(Assertions, Exploring):
         modes.check(mode, origin="Harness.open(mode=…)")
         check_types(config, seed)
         stage = Stage(
-            mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout, pool=pool,
-            fresh_workers=fresh_workers,
+            mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout,
+            consumer_timeout=consumer_timeout, pool=pool, fresh_workers=fresh_workers,
         )  # fmt: skip
         stage.check()
         app = load_app(app) if isinstance(app, str) else checked_app(app, origin="Harness.open(app=…)")
@@ -100,7 +103,7 @@ class Harness(Assertions, Exploring):
             harness = cls(app, mode, stack=stack)
             harness._given = {  # what a twin is opened with
                 "config": config, "workers": workers, "pool": pool, "visibility_timeout": visibility_timeout,
-                "clock": clock, "redis_url": redis_url,
+                "consumer_timeout": consumer_timeout, "clock": clock, "redis_url": redis_url,
             }  # fmt: skip
             harness._build(stage, moment(start), seed=seed, clock=clock)
             harness._workforce.employ(workers)

@@ -24,6 +24,11 @@ __all__ = ["Node", "Stage", "World"]
 
 #: What pip installs for a mode that needs more than Celery itself.
 EXTRAS = {"fakeredis": "fakeredis", "redis": "redis", "redis+process": "redis"}
+#: Where a broker's patience can end.
+_MODES_OF = {
+    "visibility_timeout": "mode='memory', 'fakeredis', 'redis' or 'redis+process'",
+    "consumer_timeout": "mode='memory'",
+}
 
 
 class Node(Protocol):
@@ -106,6 +111,7 @@ class Stage:
         config: Celery settings of this test.
         redis: A Redis that runs already; one is started where a mode needs it and none is given.
         visibility_timeout: Seconds after which Redis' clients take an unacknowledged delivery for lost.
+        consumer_timeout: Seconds after which RabbitMQ closes the channel of who has not acknowledged.
         pool: The kind of pool of a real worker process.
         fresh_workers: Whether no worker process of an earlier test goes on.
     """
@@ -114,6 +120,7 @@ class Stage:
     config: Mapping[str, Any]
     redis: GivenURL | None = None
     visibility_timeout: float | None = None
+    consumer_timeout: float | None = None
     pool: str | None = None
     fresh_workers: bool = False
 
@@ -135,16 +142,24 @@ class Stage:
                 "thread. Run this test with mode='redis+process'."
             )
         if self.visibility_timeout is not None:
-            self._check_visibility_timeout(self.visibility_timeout)
+            self._check_seconds("visibility_timeout", self.visibility_timeout)
+        if self.consumer_timeout is not None:
+            self._check_seconds("consumer_timeout", self.consumer_timeout)
+            if self.mode not in {"memory", "eager"}:
+                raise FidelityError(
+                    f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode {self.mode!r} runs on Redis, "
+                    "which has the visibility_timeout= instead. Run this test with mode='memory', with an app whose "
+                    "broker_url is amqp://."
+                )
 
-    def _check_visibility_timeout(self, given: object) -> None:
+    def _check_seconds(self, name: str, given: object) -> None:
         if self.mode == "eager":
             raise FidelityError(
-                f"visibility_timeout={given!r} belongs to deliveries; in eager mode the body runs at the call. Run "
-                "this test with mode='memory', 'fakeredis', 'redis' or 'redis+process'."
+                f"{name}={given!r} belongs to deliveries; in eager mode the body runs at the call. Run "
+                f"this test with {_MODES_OF[name]}."
             )
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or given <= 0:
-            raise ConfigurationError(f"visibility_timeout= takes seconds, more than 0; given: {given!r}")
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not given > 0:
+            raise ConfigurationError(f"{name}= takes seconds, more than 0; given: {given!r}")
 
     @contextmanager
     def world(self, app: Any, *, start: datetime | None, seed: int, clock: str | None) -> Iterator[World]:
@@ -217,6 +232,8 @@ class Stage:
         profile = profile_for(url)
         if self.mode == "eager":
             return replace(profile, visibility_timeout=None, consumer_timeout=None)
+        if self.consumer_timeout is not None:
+            profile = self._with_consumer_timeout(profile, url)
         if profile.visibility_timeout is not None:
             timeout = visibility_timeout_in(options_for(app, self.config, self.visibility_timeout))
             return replace(profile, visibility_timeout=timeout)
@@ -227,6 +244,15 @@ class Stage:
                 "'redis+process', or with config={'broker_url': 'redis://'}."
             )
         return profile
+
+    def _with_consumer_timeout(self, profile: Profile, url: str | None) -> Profile:
+        if profile.consumer_timeout is None:
+            raise FidelityError(
+                f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode 'memory' follows the app's "
+                f"broker_url, which is {_scheme(url)}. Leave it out, or run this test with "
+                "config={'broker_url': 'amqp://'}."
+            )
+        return replace(profile, consumer_timeout=self.consumer_timeout)
 
     def _needs_libraries(self) -> None:
         wanted = ["redis", *(["fakeredis", "lupa"] if self.mode == "fakeredis" else [])]

@@ -21,6 +21,8 @@ PRECONDITION_FAILED = (
     "PreconditionFailed(406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value "
     "used: {:.0f} ms.')"
 )
+#: What a user may not have known, and what to do about it.
+CONSUMER_TIMEOUT = "consumer_timeout; float('inf') in the marker: never, as in classic queues since RabbitMQ 4.3"
 
 
 class Connection:
@@ -70,7 +72,7 @@ class Connection:
     def lose_channel(self, held: Iterable[Overdue], seconds: float) -> None:
         """RabbitMQ's ``consumer_timeout``: to Celery that is an unrecoverable error, unless the app says otherwise."""
         for each in held:
-            note = f"not acknowledged for {seconds:g} s: RabbitMQ closes the channel (consumer_timeout)"
+            note = f"not acknowledged for {seconds:g} s: RabbitMQ closes the channel ({CONSUMER_TIMEOUT})"
             self._node.record("restore", task=each.task, id=each.id, note=note)
         if self._node.app.conf.get("broker_channel_error_retry"):
             self.lose()

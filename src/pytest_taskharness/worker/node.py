@@ -114,6 +114,7 @@ class Node(Reserving):
         self._named = [queues.aliases[name].name if name in queues.aliases else name for name in self.only or ()]
         self.consumer: SteppedConsumer = self.worker.consumer
         self.timer: SteppedTimer = self.worker.timer
+        self.timer.is_booted = True
         #: Celery's mailbox for remote control; None where worker_enable_remote_control is off.
         self._pidbox = next((step.box for step in self.consumer.steps if hasattr(step, "box")), None)
         if self._pidbox is not None:
@@ -229,7 +230,10 @@ class Node(Reserving):
         if self.is_restore(due) or isinstance(due.entry, Alarm) or due.entry == self.world.broker.expire_now:
             self.outlive(due.entry)
         else:
-            self.outlive(self.timer.pop().entry)
+            entry, before = self.timer.pop(), len(self.world.timeline)
+            self.outlive(entry.entry)
+            if len(self.world.timeline) == before:
+                entry.was_in_vain()
 
     def is_restore(self, due: Due) -> bool:
         """Whether it is to take something back."""
