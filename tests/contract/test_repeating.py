@@ -1,4 +1,4 @@
-"""Timers that repeat themselves for ever: a boot step's, and those of a strategy that looks whether its batch is full."""
+"""Timers that repeat themselves for ever: a boot step's, and a strategy's that looks whether its batch is full."""
 
 from __future__ import annotations
 

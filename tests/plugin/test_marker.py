@@ -189,7 +189,7 @@ def test_a_marker_that_cannot_be_used_is_an_error_of_collection_with_that_text_a
 def test_a_misspelt_argument_shows_the_signature(project):
     marked(project, "starts='2030'").stdout.fnmatch_lines(
         [
-            "It is taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, consumer_timeout=, config={...}, *).",
+            "It is taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, *).",
         ]
     )
 

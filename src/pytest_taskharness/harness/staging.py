@@ -147,9 +147,9 @@ class Stage:
             self._check_seconds("consumer_timeout", self.consumer_timeout)
             if self.mode not in {"memory", "eager"}:
                 raise FidelityError(
-                    f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode {self.mode!r} runs on Redis, "
-                    "which has the visibility_timeout= instead. Run this test with mode='memory', with an app whose "
-                    "broker_url is amqp://."
+                    f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode {self.mode!r} runs on "
+                    "Redis, which has visibility_timeout= instead. Run this test with mode='memory', with an app "
+                    "whose broker_url is amqp://."
                 )
 
     def _check_seconds(self, name: str, given: object) -> None:

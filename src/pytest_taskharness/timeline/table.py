@@ -64,7 +64,7 @@ def render(start: datetime, events: Iterable[Event]) -> str:
 
 
 def folded(lines: list[str]) -> list[str]:
-    """The same for a page: what comes again and again (a long eta is redelivered) stands there at its first and last turn.
+    """The same for a page: of what comes again and again (a long eta is redelivered), the first turn and the last.
 
     Lines are the same where only their instants differ.
     """

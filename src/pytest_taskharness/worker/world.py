@@ -251,9 +251,12 @@ class World(Staff):
         """
         nodes = self.all_nodes()
         found = self._next(nodes)
-        if found is None or self._repeating.is_all(nodes):
+        if found is None:
             return None
-        is_idle = found[0].is_restore(found[1]) or self._repeating.is_lonely(*found)
+        repeats = self._repeating.is_lonely(*found)
+        if repeats and self._repeating.is_all(nodes):
+            return None
+        is_idle = repeats or found[0].is_restore(found[1])
         return found[1].at if though_in_vain or not is_idle or _can_change(nodes) else None
 
     def next_instant(self) -> datetime | None:
