@@ -383,3 +383,26 @@ def test_what_is_meant_so_is_not_worth_a_warning(app, open_harness, tasks, how):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         harness.close()
+
+
+@with_workers
+def test_on_redis_the_more_urgent_message_of_any_queue_goes_first(harness, tasks):
+    harness.worker("w", queues=["a", "b"], concurrency=1)
+    for queue, priority in [("a", 9), ("a", 6), ("b", 3), ("b", 0), ("a", 0)]:
+        tasks.echo.apply_async((queue, priority), queue=queue, priority=priority)
+    started = [tuple(run.args) for run in harness.settle().runs]
+    assert started == [("a", 0), ("b", 0), ("b", 3), ("a", 6), ("a", 9)]
+
+
+@with_workers
+def test_the_queue_that_was_served_last_waits_longest(harness, tasks):
+    harness.worker("w", queues=["a", "b", "c"], concurrency=1)
+    for queue in "baab":
+        tasks.echo.apply_async((queue,), queue=queue)
+    harness.step()
+    harness.step()
+    tasks.echo.apply_async(("c",), queue="c")
+    order = []
+    while run := harness.step():
+        order.append(run.args[0])
+    assert order == ["c", "a", "b"]

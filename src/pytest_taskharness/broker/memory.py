@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from . import canary, dead_letters
@@ -123,6 +124,12 @@ class MemoryBroker(Holding, Tampered):
                     return message
                 self._expire(message)
         return None
+
+    def rank_of_next(self, queue: str) -> float:
+        """How urgent the next message of a queue is, the lowest first; an empty queue comes last."""
+        found = self._queues.get(queue)
+        ranks = [rank for rank, line in found.ranks.items() if line] if found else []
+        return min(ranks, default=inf)
 
     def peek(self, queue: str) -> list[QueuedMessage]:
         """What waits in a queue, in the order in which it would be delivered."""

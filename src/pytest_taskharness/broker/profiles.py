@@ -29,6 +29,7 @@ class Profile:
         consumer_timeout: Seconds after which it closes the channel of a consumer that has not acknowledged.
         heeds_arguments: Whether queues have a time to live, a length, dead letters, …
         drops_unroutable: Whether a message for which no queue is bound is gone; kombu has a queue for those.
+        ranks_across_queues: Whether the more urgent of two messages goes first also where they wait in two queues.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Profile:
     consumer_timeout: float | None = None
     heeds_arguments: bool = False
     drops_unroutable: bool = True
+    ranks_across_queues: bool = False
 
     def rank(self, priority: int, maximum: int | None) -> int:
         """Where a priority stands: the lowest rank is delivered first."""
@@ -60,7 +62,7 @@ RABBITMQ = Profile("rabbitmq", declared_only=True, consumer_timeout=1800.0, heed
 #: ``kombu.transport.redis``: four lists a queue, 0 first; ``expiration`` is not looked at, the worker revokes.
 REDIS = Profile(
     "redis", highest_first=False, steps=(0, 3, 6, 9), expires_messages=False, visibility_timeout=VISIBILITY_TIMEOUT,
-    drops_unroutable=False,
+    drops_unroutable=False, ranks_across_queues=True,
 )  # fmt: skip
 
 _BY_SCHEME = {

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport.virtual.exchange import STANDARD_EXCHANGE_TYPES
+from kombu.utils.scheduling import round_robin_cycle
 
 from . import canary
 from .broadcast import BroadcastChannel
@@ -149,7 +150,8 @@ class Channel(BroadcastChannel):
         self.broker: MemoryBroker = connection.broker
         #: Taken off a queue and on the way to :meth:`QoS.append`.
         self.taken: dict[str, QueuedMessage] = {}
-        self._turn = 0
+        self._order = round_robin_cycle()
+        self._ordered: list[str] = []
 
     def _get(self, queue: str, timeout: Any = None) -> Payload:
         message = self._reached_broker().get(self.own.get(queue, queue))
@@ -165,14 +167,23 @@ class Channel(BroadcastChannel):
 
     def take_any(self, queues: list[str]) -> tuple[Any, str] | None:
         """Take one message off one of these queues, each in turn, and hold it."""
-        for offset in range(len(queues)):
-            queue = queues[(self._turn + offset) % len(queues)]
+        for queue in self._in_order(queues):
             message = self.basic_get(queue)
             if message is not None:
-                self._turn = (self._turn + offset + 1) % len(queues)
+                self._order.rotate(queue)
                 self.qos.held(message.delivery_tag).holder = self
                 return message, queue
         return None
+
+    def _in_order(self, queues: list[str]) -> list[str]:
+        """Who has waited longest first; on Redis a more urgent message of any queue goes before, by kombu's BRPOP."""
+        if self._ordered != queues:
+            self._ordered = queues
+            self._order.update(queues)
+        ordered = list(self._order.consume(len(queues)))
+        if len(ordered) > 1 and self.broker.profile.ranks_across_queues:
+            ordered.sort(key=lambda queue: self.broker.rank_of_next(self.own.get(queue, queue)))
+        return ordered
 
     def abandon(self) -> None:
         """Forget what is held without giving it back: the process is dead."""
