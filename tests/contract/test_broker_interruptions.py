@@ -377,3 +377,13 @@ def test_eager_has_none(open_harness):
     harness = open_harness(mode="eager")
     with pytest.raises(FidelityError, match="eager mode has none"):
         harness.broker.outage()
+
+
+def test_workers_have_heard_what_they_were_told_before_an_outage(harness, tasks):
+    result = tasks.add.apply_async((1, 2), countdown=60)
+    harness.drain()
+    result.revoke()
+    with harness.broker.outage():
+        pass
+    harness.settle()
+    harness.assert_states(result, ["PENDING", "RECEIVED", "REVOKED"])

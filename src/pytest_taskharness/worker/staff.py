@@ -82,7 +82,8 @@ class Staff(Mortal):
         return self.company.never_held()
 
     def lose_broker(self) -> None:
-        """Nobody can reach the broker from now on."""
+        """Nobody can reach the broker from now on; what workers were told before, they have heard."""
+        self._world.obey()
         for node in self.nodes:
             node.connection.lose()
         self.broker.is_out = True
