@@ -182,7 +182,7 @@ class Channel(BroadcastChannel):
             self._order.update(queues)
         ordered = list(self._order.consume(len(queues)))
         if len(ordered) > 1 and self.broker.profile.ranks_across_queues:
-            ordered.sort(key=lambda queue: self.broker.rank_of_next(self.own.get(queue, queue)))
+            ordered.sort(key=lambda queue: self.broker.rank_of_next(self.own.get(queue) or queue))
         return ordered
 
     def abandon(self) -> None:
