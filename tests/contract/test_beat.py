@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from datetime import datetime, timedelta, timezone
@@ -384,6 +385,38 @@ def test_a_persistent_scheduler_that_is_asked_for_remembers_in_a_directory_of_th
 
 
 @memory_only
+@pytest.mark.filterwarnings("error")
+def test_a_question_to_a_persistent_scheduler_finds_nothing_and_leaves_nothing(entries, open_harness):
+    entries["hourly"] = every(crontab(minute=0))
+    with open_harness() as harness:
+        beat = harness.beat.start(PersistentScheduler)
+        found = [harness.beat.simulate(hours=2, scheduler=PersistentScheduler).fires("hourly") for _ in range(2)]
+        gc.collect()
+        harness.clock.advance(hours=3)
+        assert found == [[after(hours=1), after(hours=2)]] * 2
+        assert beat.fires("hourly") == [after(hours=1), after(hours=2), after(hours=3)]
+
+
+@memory_only
+@pytest.mark.parametrize("scheduler", [None, PersistentScheduler])
+def test_the_timezone_of_the_last_test_is_forgotten(entries, scheduler, open_harness):
+    entries["nightly"] = every(crontab(hour=2, minute=0))
+    found = []
+    for zone in ("Europe/Berlin", "America/New_York", "UTC"):
+        with open_harness(config={"timezone": zone}) as harness:
+            found.append(harness.beat.simulate(days=1, run=True, scheduler=scheduler).fires("nightly"))
+    assert found == [[after(hours=1)], [after(hours=7)], [after(hours=2)]]
+
+
+@memory_only
+def test_beats_have_names_of_their_own(entries, open_harness):
+    entries["often"] = every(60)
+    with open_harness() as harness:
+        names = [harness.beat.start(name=name).name for name in ("beat2", None, None)]
+    assert names == ["beat2", "beat", "beat3"]
+
+
+@memory_only
 def test_beat_init_is_sent_where_a_beat_runs_and_not_where_it_is_asked(entries, open_harness):
     entries["often"] = every(60)
     seen = []
@@ -440,6 +473,13 @@ def test_a_beat_during_an_outage_loses_what_it_cannot_send(entries, open_harness
     ({"schedule": 60}, "it has no 'task'"),
     (every(60, arg=(1,)), "'arg' is no key of an entry. Did you mean 'args'?"),
     ("shop.noop", "an entry is a dict with 'task' and 'schedule'; found: 'shop.noop'"),
+    (every(60, args=5), "'args' takes a list or a tuple; found: 5"),
+    (every(60, "shop.echo", args="x"), "'args' takes a list or a tuple; found: 'x'"),
+    (every(60, kwargs=["x"]), "'kwargs' takes a dict; found: ['x']"),
+    (every(60, options="reports"), "'options' takes a dict; found: 'reports'"),
+    (every(float("inf")), "it is due every inf seconds, which no calendar reaches"),
+    (every(float("nan")), "it is due every nan seconds, which no calendar reaches"),
+    (every(timedelta.max), "which no calendar reaches"),
 ])  # fmt: skip
 def test_a_schedule_that_cannot_work_is_said_before_anything_runs(entries, open_harness, entry, said):
     entries.update(odd=entry, good=every(60))
@@ -503,7 +543,10 @@ def test_arguments_that_cannot_be(entries, open_harness):
             (lambda: beat.start("celery.beat:Persistent"), ConfigurationError, "cannot be imported"),
             (lambda: beat.start(dict), ConfigurationError, "subclass of celery.beat.Scheduler"),
             (lambda: beat.start(PersistentScheduler, last_run_at=START), ConfigurationError, "remembers nothing"),
+            (lambda: beat.start(last_run_at="soon"), ConfigurationError, "last_run_at='soon' is no ISO 8601 time"),
+            (lambda: beat.simulate("0001-01-01T00:00+05:00", days=1), ConfigurationError, "no time in UTC"),
             (lambda: [beat.start(name="x"), beat.start(name="x")], ConfigurationError, "of this name"),
+            (lambda: beat.start(name=["y"]), ConfigurationError, r"takes a text; given: \['y'\]"),
             (lambda: beat.start().resume(), ConfigurationError, "runs already"),
         ]:
             with pytest.raises(error, match=said):

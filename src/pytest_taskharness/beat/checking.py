@@ -17,6 +17,14 @@ from ..worker.apps import unregistered
 
 __all__ = ["check_entries", "check_form"]
 
+#: Seconds; a century.
+LONGEST = 100 * 366 * 24 * 3600.0
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "args": ((tuple, list, set, frozenset), "a list or a tuple"),
+    "kwargs": ((dict, Mapping), "a dict"),
+    "options": ((dict, Mapping), "a dict"),
+}
+
 _ENTRY_KEYS = tuple(
     name for name in inspect.signature(ScheduleEntry).parameters if name not in {"name", "app", "total_run_count"}
 )
@@ -45,6 +53,9 @@ def _in_form(entry: Any) -> Iterator[str]:
             yield f"{key!r} is no key of an entry.{did_you_mean(key, _ENTRY_KEYS)} It takes {', '.join(_ENTRY_KEYS)}."
     if "task" not in entry:
         yield "it has no 'task': the name of the task to send"
+    for key, (kinds, meant) in _KINDS.items():
+        if not isinstance(entry.get(key) or kinds[0](), kinds):
+            yield f"{key!r} takes {meant}; found: {shown(entry[key])}"
     yield from _in_schedule(entry.get("schedule"))
 
 
@@ -54,8 +65,12 @@ def _in_schedule(given: Any) -> Iterator[str]:
         return
     every: Any = given.run_every if isinstance(given, schedule) else given
     seconds = every.total_seconds() if isinstance(every, timedelta) else every
-    if isinstance(seconds, (int, float)) and seconds <= 0:
+    if not isinstance(seconds, (int, float)):
+        return
+    if seconds <= 0:
         yield f"it is due every {seconds:g} seconds, which never ends; say how much time lies between"
+    elif not seconds <= LONGEST:
+        yield f"it is due every {seconds:g} seconds, which no calendar reaches"
 
 
 def check_entries(app: Any, entries: list[Any] | None, *, workers: Iterable[Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
@@ -93,8 +94,8 @@ def made(plan: Plan, *, last_run_at: datetime | None = None) -> Iterator[Any]:
         ConfigurationError: ``last_run_at`` belongs to a scheduler that keeps nothing.
     """
     check_form(plan.app)
-    with plan.around():
-        service = beat.Service(plan.app, scheduler_cls=plan.cls, schedule_filename=_file(plan))
+    with _own_zone(plan.app), plan.around(), _file(plan) as file:
+        service = beat.Service(plan.app, scheduler_cls=plan.cls, schedule_filename=file)
         scheduler = service.scheduler
         try:
             check_entries(plan.app, _entries(scheduler), workers=None if plan.asks else plan.world.nodes)
@@ -126,15 +127,43 @@ def all_entries(scheduler: Any) -> dict[str, Any]:
     return entries
 
 
-def _file(plan: Plan) -> str:
-    if issubclass(plan.cls, beat.PersistentScheduler):
-        return str(plan.directory() / "celerybeat-schedule")
-    return str(plan.app.conf.beat_schedule_filename)
+@contextmanager
+def _file(plan: Plan) -> Iterator[str]:
+    """Where it keeps what it remembers: a question neither finds anything there, nor leaves it."""
+    if not issubclass(plan.cls, beat.PersistentScheduler):
+        yield str(plan.app.conf.beat_schedule_filename)
+    elif plan.asks:
+        with tempfile.TemporaryDirectory(prefix="taskharness-beat-") as directory:
+            yield str(Path(directory, "celerybeat-schedule"))
+    else:
+        yield str(plan.directory() / "celerybeat-schedule")
 
 
 def is_plain(scheduler: Any) -> bool:
     """Whether the scheduler's entries are those of the configuration, and nothing else remembers them."""
     return type(scheduler) is beat.Scheduler
+
+
+@contextmanager
+def _own_zone(app: Any) -> Iterator[None]:
+    """While entered, the schedules of the configuration ask for the timezone anew, and so they do afterwards.
+
+    A schedule keeps what it has asked for once, and the next test's may be another one.
+    """
+    written = app.conf.beat_schedule.values()
+    schedules = [entry.schedule if isinstance(entry, beat.ScheduleEntry) else entry["schedule"] for entry in written]
+    _forget_zones(schedules)
+    try:
+        yield
+    finally:
+        _forget_zones(schedules)
+
+
+def _forget_zones(schedules: list[Any]) -> None:
+    for each in schedules:
+        kept = getattr(each, "__dict__", {})
+        for name in ("tz", "utc_enabled"):
+            kept.pop(name, None)
 
 
 def _run_last(scheduler: Any, moment: datetime) -> None:
@@ -187,7 +216,7 @@ def _is_same(old: Any, new: Any) -> bool:
 
 
 def _close(scheduler: Any, plan: Plan) -> None:
-    if not plan.asks:
+    if not plan.asks or isinstance(scheduler, beat.PersistentScheduler):  # its file is open
         scheduler.close()
     connection = scheduler.__dict__.pop("connection", None)  # Celery closes it since 5.7
     if connection is not None:

@@ -41,18 +41,21 @@ def check_concurrency(concurrency: object) -> None:
         raise ConfigurationError(f"concurrency= takes a whole number, at least 1; given: {concurrency!r}")
 
 
-def moment(start: datetime | str | None) -> datetime | None:
-    """The first instant of the clock, in UTC; None where the real now is meant."""
+def moment(start: datetime | str | None, *, what: str = "start") -> datetime | None:
+    """An instant that a test gives, as the first one of the clock, in UTC; None where the present one is meant."""
     if start is None:
         return None
     try:
         given = datetime.fromisoformat(start.replace("Z", "+00:00")) if isinstance(start, str) else start
     except ValueError as error:
-        raise ConfigurationError(f"start={start!r} is no ISO 8601 time: {error}") from None
+        raise ConfigurationError(f"{what}={start!r} is no ISO 8601 time: {error}") from None
     if not isinstance(given, datetime):
-        raise ConfigurationError(f"start= takes an aware datetime or an ISO 8601 text; given: {start!r}")
+        raise ConfigurationError(f"{what}= takes an aware datetime or an ISO 8601 text; given: {start!r}")
     if given.tzinfo is None:
         raise ConfigurationError(
-            f"start={start!r} is naive. Say which zone is meant, for instance '2030-01-01T00:00+00:00' or 'Z'."
+            f"{what}={start!r} is naive. Say which zone is meant, for instance '2030-01-01T00:00+00:00' or 'Z'."
         )
-    return given.astimezone(timezone.utc)
+    try:
+        return given.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ConfigurationError(f"{what}={start!r} is no time in UTC: {error}") from None

@@ -125,7 +125,7 @@ class Beats:
         self._check_clock("start()", "harness.worker('w', arguments=['-B']), which has a beat of its own")
         name = self._new_name(name)
         plan = Plan(world, scheduler, directory=self._directory, asks=False)
-        made_one = self._stack.enter_context(made(plan, last_run_at=moment(last_run_at)))
+        made_one = self._stack.enter_context(made(plan, last_run_at=moment(last_run_at, what="last_run_at")))
         beat = Beat(BeatSource(world, made_one, name=name), world, opened=self._opened)
         self._names.add(name)
         self._stack.callback(beat.stop)
@@ -194,13 +194,15 @@ class Beats:
                 f"test with mode='redis', or use {instead}."
             )
 
-    def _new_name(self, given: str | None) -> str:
+    def _new_name(self, given: Any) -> str:
+        if given is not None and not (isinstance(given, str) and given):
+            raise ConfigurationError(f"beat.start(name=…) takes a text; given: {given!r}")
         if given in self._names:
             raise ConfigurationError(
                 f"beat.start(name={given!r}): there is one of this name; resume() starts it again."
             )
-        count = len(self._names) + 1
-        return given or ("beat" if count == 1 else f"beat{count}")
+        names = ("beat", *(f"beat{number}" for number in range(2, len(self._names) + 2)))
+        return str(given) if given else next(name for name in names if name not in self._names)
 
     def _directory(self) -> Path:
         """Where a scheduler may keep a file, as long as the harness is open."""
