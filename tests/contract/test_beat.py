@@ -409,6 +409,14 @@ def test_the_timezone_of_the_last_test_is_forgotten(entries, scheduler, open_har
 
 
 @memory_only
+def test_what_is_told_by_entries_is_in_the_order_of_their_names(entries, open_harness):
+    entries.update({name: every(60) for name in "hgfedcba"})
+    with open_harness() as harness:
+        for simulation in (harness.beat.simulate(minutes=1), harness.beat.simulate(minutes=1, run=True)):
+            assert "".join(simulation.counts) == "".join(simulation.busiest().entries) == "abcdefgh"
+
+
+@memory_only
 def test_beats_have_names_of_their_own(entries, open_harness):
     entries["often"] = every(60)
     with open_harness() as harness:

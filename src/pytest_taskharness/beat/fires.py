@@ -89,7 +89,8 @@ class Fires:
     def __init__(self, zone: Any, names: Iterable[str], *, timeline: Timeline | None = None) -> None:
         """Nothing yet; runs are looked up in the timeline, where they were run."""
         self.zone = zone
-        self._fires: dict[str, list[datetime]] = {name: [] for name in names}
+        # Celery keeps its entries in the order of a set, which is another one in each process.
+        self._fires: dict[str, list[datetime]] = {name: [] for name in sorted(names, key=str)}
         self._skipped: dict[str, list[datetime]] = {}
         self._ids: dict[str, list[str | None]] = {}
         self._timeline = timeline
@@ -189,7 +190,7 @@ class Fires:
     def __str__(self) -> str:
         """A table with a line for each entry."""
         head = ("entry", "fires", "first", "last", "skipped", *(("overlaps",) if self._timeline else ()))
-        rows = [head, *(self._row(name) for name in sorted(self._fires))]
+        rows = [head, *(self._row(name) for name in sorted(self._fires, key=str))]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*lines, *self._peak()])
