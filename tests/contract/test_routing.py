@@ -406,3 +406,13 @@ def test_the_queue_that_was_served_last_waits_longest(harness, tasks):
     while run := harness.step():
         order.append(run.args[0])
     assert order == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("mode", ["fakeredis", "redis"], indirect=True)
+def test_two_queues_of_one_fanout_exchange(app, tasks, open_harness):
+    exchange = Exchange("news", type="fanout")
+    app.conf.task_queues = [Queue("celery"), *(Queue(name, exchange) for name in ("first", "second"))]
+    with open_harness(workers=2) as harness:
+        run = harness.run_of(tasks.noop.apply_async(queue="first"))
+        harness.settle()
+        assert sorted(attempt.worker for attempt in run.attempts) == ["a", "b"]

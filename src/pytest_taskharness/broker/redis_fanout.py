@@ -75,7 +75,8 @@ class FanoutChannel(kombu_redis.Channel):  # type: ignore[misc]
     def subscribe_now(self) -> None:
         """Be subscribed to all that is consumed, for certain: the server has said so."""
         topics = [topic for queue in sorted(self.active_fanout_queues) for topic in self._topics(queue)]
-        wanted = [topic for topic in [*topics, self._barrier] if topic not in self._subscribed]
+        topics = list(dict.fromkeys([*topics, self._barrier]))  # two queues of one exchange have the same one
+        wanted = [topic for topic in topics if topic not in self._subscribed]
         if wanted:
             self.subclient.psubscribe(*wanted)
             self._subscribed.update(wanted)
