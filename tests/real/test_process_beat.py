@@ -8,6 +8,8 @@ from itertools import pairwise
 import process_beat_app as clockwork
 import pytest
 from celery.exceptions import TimeoutError as CeleryTimeoutError
+from kombu import Queue
+from kombu.common import Broadcast
 from process_worlds import opened, until
 
 from pytest_taskharness.errors import Deadlock, ScheduleError, WorkerDied
@@ -203,3 +205,9 @@ def clean_server():
     access = _servers.get(server.url) or real_access(server.url, server.url, lambda: None)
     assert access.client.keys("*") == []
     return access.client
+
+
+def test_a_queue_that_is_broadcast_to_is_consumed_as_any_other():
+    with beating(config={"task_queues": [Queue("celery"), Broadcast("all")], **every(minutes=1)}) as world:
+        world.run_until(START + 2 * MINUTE)
+        assert len(fires(world)) == 2

@@ -115,7 +115,7 @@ class Commands:
         """A new test begins, perhaps at another time."""
         consumer.reset_rate_limits()
         self._count_anew()
-        self._scribe.note("polls", queues=sorted(consumer.task_consumer.channel.active_queues))
+        self._scribe.note("polls", queues=sorted(set(consumer.task_consumer.channel._active_queues)))
         self._mark(consumer, token)
 
     def _consume(self, consumer: Any, queue: str) -> None:

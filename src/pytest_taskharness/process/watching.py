@@ -243,7 +243,7 @@ class _Polls:
         return changed
 
     def _tell(self, channel: Any) -> None:
-        self._scribe.note("polls", queues=sorted(channel.active_queues))
+        self._scribe.note("polls", queues=sorted(set(channel._active_queues)))
 
 
 def _obey(scribe: Scribe, obeyed: set[str], original: Any, box: Any, body: Any, *args: Any, **kwargs: Any) -> Any:
