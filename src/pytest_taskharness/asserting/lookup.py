@@ -105,7 +105,8 @@ def _nothing(evidence: Evidence, x: Any) -> NoSuchRun:
     name = name_of(evidence, x)
     runs = sorted(evidence.timeline.runs(), key=lambda run: -_likeness(name, run))
     reason = never_came(evidence, name)
-    hints = [f"hint: {hint}" for hint in [*([reason] if reason else undriven(evidence, runs)), *uncommitted(evidence)]]
+    told = [reason] if reason else undriven(evidence, runs) or uncommitted(evidence)
+    hints = [f"hint: {hint}" for hint in told]
     if not runs:
         return NoSuchRun("\n".join([f"no run of {name}: nothing has been published or run", *hints]))
     rows = run_rows(runs, evidence.timeline.start)

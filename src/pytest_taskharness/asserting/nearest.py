@@ -56,7 +56,8 @@ class Miss:
         else:
             expected = self._drawing.beside(self._ranked[0][1], exact=self.expectation.exact)[0]
             found = [*indented(expected), f"but {self._verdict(where, other)}", *self._candidate(*self._ranked[0])]
-        hints = [f"hint: {hint}" for hint in [*self._hints(), *uncommitted(self.evidence)] if hint]
+        told = [hint for hint in self._hints() if hint] or uncommitted(self.evidence)
+        hints = [f"hint: {hint}" for hint in told]
         return "\n".join([head, *found, *hints, *self._others()])
 
     def nearest_of_the_rest(self) -> list[str]:
