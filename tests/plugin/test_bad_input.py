@@ -150,6 +150,18 @@ def test_settings_that_are_no_mapping():
     )
 
 
+def test_a_setting_that_is_misspelt():
+    assert refused(ConfigurationError, Harness.open, app, config={"task_route": {"shop.add": "mail"}}) == (
+        "config= has 'task_route', which Celery does not know. Did you mean 'task_routes'?"
+    )
+
+
+@pytest.mark.parametrize("name", ["shop_currency", "CELERY_TASK_ROUTES", "task_routes", "redbeat_lock_timeout"])
+def test_a_setting_of_the_apps_own_is_none_of_celerys(name):
+    with Harness.open(app, config={name: None}) as harness:
+        assert harness.app.conf[name] is None
+
+
 def test_an_unknown_clock():
     assert refused(ConfigurationError, Harness.open, app, clock="sundial") == (
         "clock= takes 'freezegun' or 'time-machine'; given: 'sundial'"

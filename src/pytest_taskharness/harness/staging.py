@@ -166,10 +166,13 @@ class Stage:
         """The world of this mode, without workers yet.
 
         Raises:
-            ConfigurationError: The mode needs a library that is not installed.
+            ConfigurationError: The mode needs a library that is not installed, or a setting is misspelt.
             FidelityError: The mode has no such clock.
             ServerError: No Redis can be had.
         """
+        from ..worker.settings import check_names
+
+        check_names(app, self.config)
         if self.is_real:
             with self._real(app, start=start, seed=seed, clock=clock) as real:
                 yield real
