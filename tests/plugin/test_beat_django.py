@@ -282,3 +282,24 @@ def test_a_real_worker_with_a_beat_that_reads_the_table(project):
         """,
     )
     project.run().assert_outcomes(passed=1)
+
+
+def test_a_database_in_a_file_is_not_closed_in_the_middle_of_the_tests_transaction(project):
+    project.file(settings=SETTINGS.replace(":memory:", "shop.sqlite3"), shop=SHOP, conftest=CONFTEST)
+    project.file(
+        test_open="""
+        import shop
+        from django.db import close_old_connections, transaction
+        from django_celery_beat import schedulers
+        from pytest_taskharness import Harness
+
+        def test_open(tables):
+            with transaction.atomic(), Harness.open(shop.app, config={"beat_schedule": {}}) as harness:
+                harness.beat.simulate(hours=1, scheduler="django")
+                with harness.beat.start("django"):
+                    harness.clock.advance(hours=1)
+                transaction.set_rollback(True)
+            assert schedulers.close_old_connections is close_old_connections
+        """
+    )
+    project.run().assert_outcomes(passed=1)

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, router, transaction
+from django.db import close_old_connections, connections, router, transaction
+from django_celery_beat import schedulers  # type: ignore[import-untyped]
 
 from .ticking import KNOWS_WHEN, offset_changes
 
@@ -19,6 +20,8 @@ __all__ = ["around"]
 
 #: After so many seconds it reads the whole table, whatever it has been told.
 FULL_SYNC = 300.0
+#: One for each beat that lives.
+_beats: list[None] = []
 #: What leaves the table as it is.
 _READS = ("SELECT", "SAVEPOINT", "RELEASE", "BEGIN", "PRAGMA", "SET")
 
@@ -29,7 +32,7 @@ def around(plan: Plan) -> Iterator[None]:
     writes = _Writes()
     plan.cls = type(plan.cls.__name__, (_Polling, plan.cls), {"world": plan.world, "writes": writes})
     database = router.db_for_write(plan.cls.Model)  # type: ignore[attr-defined]
-    with connections[database].execute_wrapper(writes):
+    with connections[database].execute_wrapper(writes), _left_open():
         if not plan.asks:
             yield
             return
@@ -38,6 +41,23 @@ def around(plan: Plan) -> Iterator[None]:
                 yield
             finally:
                 transaction.set_rollback(True, using=database)
+
+
+@contextmanager
+def _left_open() -> Iterator[None]:
+    """The connection is the test's: it must not be closed as an old one, in the middle of a transaction."""
+    _beats.append(None)
+    schedulers.close_old_connections = _not_now
+    try:
+        yield
+    finally:
+        _beats.pop()
+        if not _beats:
+            schedulers.close_old_connections = close_old_connections
+
+
+def _not_now() -> None:
+    """In the place of ``close_old_connections``."""
 
 
 class _Writes:
