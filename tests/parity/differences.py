@@ -97,6 +97,28 @@ DIFFERENCES: tuple[Difference, ...] = (
             "+run sleep 1: attempt 1: SUCCESS None",
         ),
     ),
+    Difference(
+        5,
+        "unlike.a_broadcast_that_nobody_has_declared",
+        STEPPED,
+        title="exchanges that only the worker has declared",
+        lines=(
+            "-the user saw 0",
+            "+the user saw 1",
+            "-run hear 1: unlike.hear, PENDING",
+            "+hear 1, attempt 1: received",
+            "+hear 1, attempt 1: prerun",
+            "+hear 1, attempt 1: before_start",
+            "+hear 1, attempt 1: on_success",
+            "+hear 1, attempt 1: success",
+            "+hear 1, attempt 1: after_return status='SUCCESS'",
+            "+hear 1, attempt 1: postrun state='SUCCESS'",
+            "+run hear 1: unlike.hear, PENDING, RECEIVED, STARTED, SUCCESS",
+            "+run hear 1: attempt 1: SUCCESS None",
+            "-run hear 1: acked False, redelivered False, inline False",
+            "+run hear 1: acked True, redelivered False, inline False",
+        ),
+    ),
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 from celery.exceptions import SoftTimeLimitExceeded
+from kombu import Queue
+from kombu.common import Broadcast
 from parity_app import app, task
 from parity_scenario import outcome, scenario
 
@@ -24,6 +26,18 @@ def nap(seconds):
     started = app.now()
     time.sleep(seconds)
     return [started.isoformat(), app.now().isoformat()]
+
+
+@scenario(task_queues=[Queue("celery"), Broadcast("everybody", queue="bcast.everybody")])
+def a_broadcast_that_nobody_has_declared(harness):
+    """On Redis, a process that only publishes does not know that the exchange is a fanout; Celery declares nothing."""
+    hear.apply_async(queue="everybody")
+    return len(harness.settle().runs)
+
+
+@task
+def hear():
+    """Is called wherever it is heard."""
 
 
 @scenario()
