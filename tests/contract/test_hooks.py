@@ -29,20 +29,20 @@ TASK_SIGNALS = (
 @pytest.fixture
 def heard():
     """The names of all signals that are sent, in order."""
-    names, receivers = [], []
+    names = []
 
     def listen(name):
         def receiver(**kwargs):
             names.append(name)
 
-        receivers.append((getattr(signals, name), receiver))
-        getattr(signals, name).connect(receiver, weak=False)
+        # Without an id of its own, Celery takes it for a receiver that is dead and had the same address.
+        getattr(signals, name).connect(receiver, weak=False, dispatch_uid=f"heard {name}")
 
     for name in TASK_SIGNALS:
         listen(name)
     yield names
-    for signal, receiver in receivers:
-        signal.disconnect(receiver)
+    for name in TASK_SIGNALS:
+        getattr(signals, name).disconnect(dispatch_uid=f"heard {name}")
 
 
 PUBLISHED = ["before_task_publish", "after_task_publish"]
