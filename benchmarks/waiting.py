@@ -24,7 +24,7 @@ def measure(quick: bool) -> list[Row]:
         _row("five backoff retries (1, 2, 4, 8, 16 s)", retries, FIVE_BACKOFFS, goal=10e-3, samples=samples),
         _row("a virtual day of retries, one an hour (24)", day_of_retries, DAY, goal=20e-3, samples=samples),
         _row("a countdown of an hour", countdown, HOUR, goal=1e-3, samples=samples),
-        _row("an eta in 30 days", eta, MONTH, goal=1e-3, samples=samples),
+        _row("an eta in 30 days, within the visibility timeout", eta, MONTH, goal=1e-3, samples=samples),
     ]
 
 
@@ -37,7 +37,8 @@ def _row(what: str, work: Callable[[Harness], None], ideal: float, *, goal: floa
 
 
 def _sample(work: Callable[[Harness], None], ideal: float) -> float:
-    with Harness.open(app, "memory") as harness:
+    # Beyond the timeout of Redis, a message that is held comes again each hour: 720 deliveries in 30 days.
+    with Harness.open(app, "memory", visibility_timeout=2 * ideal) as harness:
         before = harness.clock.now
         seconds = timed(lambda: work(harness))
         assert harness.clock.now - before == timedelta(seconds=ideal), harness.clock
