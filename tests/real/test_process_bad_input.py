@@ -81,7 +81,7 @@ def watch_all(harness, watch):
 def await_start(harness, result):
     """Wait until the body of a task runs, by the events that workers send."""
     world = harness._world
-    limit = world._limit("the test", 20)
+    limit = world.limit_of("the test", 20)
     while not any(event.kind == "start" for event in world.timeline.of(result.id)):
         world.quiescence.hear(limit)
 

@@ -113,8 +113,8 @@ def test_revoking_with_terminate_ends_what_runs():
 def prefetched(world, results):
     """How many of these messages the worker has taken, once it will take no more."""
     started(world, results[0])
-    world.quiescence.go_round(world._limit("the test", 20))
-    world.quiescence.go_round(world._limit("the test", 20))
+    world.quiescence.go_round(world.limit_of("the test", 20))
+    world.quiescence.go_round(world.limit_of("the test", 20))
     return len([event for event in world.timeline if event.kind == "deliver"])
 
 

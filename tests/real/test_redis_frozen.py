@@ -72,7 +72,7 @@ def test_the_users_own_frozen_clock_is_shared_from_the_first_import_on(script, n
     assert program.line() == "2 2012-01-14T03:23:04.123457+00:00"
     assert program.line() == "6"
     assert program.line() == "True"
-    assert program.line() == "2012-01-14T03:23:10.123457+00:00"
+    assert program.line() == "2012-01-14T03:23:09.123457+00:00"
     assert program.line() == "[]"
     assert program.line() == "True"
     assert program.line() == "7"

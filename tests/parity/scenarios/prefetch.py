@@ -91,6 +91,7 @@ def reserved_as_remote_control_tells_it(harness):
     """inspect().reserved() has what waits, and active() what runs."""
     looked, waiting = look.delay(), note.delay("waiting")
     told = looked.get(timeout=10)
+    harness.settle()
     return told, outcome(waiting)
 
 
