@@ -93,7 +93,10 @@ def in_order(harness: Harness) -> list[Any]:
 
 @contextmanager
 def nobody_consumes(queue: str) -> Iterator[None]:
-    """While entered the worker leaves a queue alone, so that all messages are there when it begins."""
+    """While entered the worker leaves a queue alone, so that all messages are there when it begins.
+
+    A queue that it consumes already will not do: a real worker's BRPOP may be under way, and puts back what it takes.
+    """
     app.control.cancel_consumer(queue, reply=True, limit=1)
     yield
     app.control.add_consumer(queue, reply=True, limit=1)

@@ -31,8 +31,8 @@ def revoked(harness, result, **how):
 @scenario()
 def revoked_while_it_is_queued(harness):
     """Nothing has taken it yet."""
-    with nobody_consumes("kept"):
-        result = charge.apply_async(queue="kept")
+    with nobody_consumes("unread"):
+        result = charge.apply_async(queue="unread")
         state = harness.bring_to(result, "queued").state
         app.control.revoke(result.id, reply=True, limit=1)
     harness.settle()

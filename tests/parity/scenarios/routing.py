@@ -126,20 +126,20 @@ def a_queue_that_must_not_be_made(harness):
 @scenario()
 def a_queue_that_nobody_consumes(harness):
     """What waits in a queue stays there until somebody comes."""
-    with nobody_consumes("slow"):
-        result = add.apply_async((1, 2), queue="slow")
+    with nobody_consumes("nobodys"):
+        result = add.apply_async((1, 2), queue="nobodys")
         harness.settle()
-        before = outcome(result), harness.broker.depth("slow")
+        before = outcome(result), harness.broker.depth("nobodys")
     harness.settle()
-    return before, outcome(result), harness.broker.depth("slow")
+    return before, outcome(result), harness.broker.depth("nobodys")
 
 
 @scenario(task_queue_max_priority=10)
 def the_urgent_first(harness):
     """Of what waits, the more urgent is taken first."""
-    with nobody_consumes("celery"):
+    with nobody_consumes("ranked"):
         for priority in (9, 0, 6):
-            echo.apply_async((priority,), priority=priority)
+            echo.apply_async((priority,), priority=priority, queue="ranked")
     harness.settle()
     return in_order(harness)
 
@@ -155,9 +155,9 @@ def priorities_that_are_inherited(harness):
 @scenario()
 def requeued_behind_the_others(harness):
     """On Redis what is rejected with requeue goes to the end."""
-    with nobody_consumes("celery"):
+    with nobody_consumes("line"):
         for name in "abc":
-            once_more.delay(name)
+            once_more.apply_async((name,), queue="line")
     harness.settle()
     return in_order(harness)
 
