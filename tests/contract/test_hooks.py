@@ -51,20 +51,20 @@ PUBLISHED = ["before_task_publish", "after_task_publish"]
 # -- signals
 
 
-def test_the_signals_of_a_success(harness, tasks, heard):
+def test_the_signals_of_a_success(heard, harness, tasks):
     tasks.add.delay(1, 2)
     harness.settle()
     assert heard == [*PUBLISHED, "task_received", "task_prerun", "task_success", "task_postrun"]
 
 
-def test_the_signals_of_a_failure(harness, tasks, heard):
+def test_the_signals_of_a_failure(heard, harness, tasks):
     tasks.boom.delay()
     harness.settle()
     assert heard == [*PUBLISHED, "task_received", "task_prerun", "task_failure", "task_postrun"]
 
 
 @STEPPED
-def test_the_signals_of_a_retry(harness, app, heard):
+def test_the_signals_of_a_retry(heard, harness, app):
     @app.task(bind=True, max_retries=1)
     def again(self):
         if not self.request.retries:
@@ -77,7 +77,7 @@ def test_the_signals_of_a_retry(harness, app, heard):
 
 
 @STEPPED
-def test_the_signals_of_what_is_never_run(harness, app, tasks, heard):
+def test_the_signals_of_what_is_never_run(heard, harness, app, tasks):
     tasks.add.apply_async((1, 2), expires=-1)
     app.send_task("shop.no_such_task")
     tasks.add.apply_async((1, 2), serializer="pickle")
