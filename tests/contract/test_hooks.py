@@ -85,6 +85,24 @@ def test_the_signals_of_what_is_never_run(heard, harness, app, tasks):
     assert [name for name in heard if name not in PUBLISHED] == ["task_revoked", "task_unknown", "task_rejected"]
 
 
+@pytest.fixture
+def receiver_that_has_died():
+    """Not taken out of its list before somebody connects: then Celery makes a new list."""
+
+    def receiver(**kwargs):
+        pass
+
+    signals.before_task_publish.connect(receiver)
+    signals.before_task_publish.disconnect(receiver)
+    del receiver
+    gc.collect()
+
+
+def test_a_receiver_that_comes_after_the_harness_hears_the_first_message(receiver_that_has_died, harness, tasks, heard):
+    tasks.noop.delay()
+    assert heard[:2] == PUBLISHED
+
+
 def test_a_receiver_hears_of_its_sender_alone(harness, tasks):
     seen = []
 

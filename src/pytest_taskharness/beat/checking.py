@@ -11,11 +11,13 @@ from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.exceptions import QueueNotFound
 from celery.schedules import BaseSchedule, schedule
 
-from ..errors import ScheduleError
+from ..errors import ScheduleError, hide_frames
 from ..wording import did_you_mean, shown
 from ..worker.apps import unregistered
 
 __all__ = ["check_entries", "check_form"]
+
+__tracebackhide__ = hide_frames
 
 #: Seconds; a century.
 LONGEST = 100 * 366 * 24 * 3600.0

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from ..clock.real import EPOCH, plain
+from ..clock.real import plain
 from ..errors import FidelityError, NoSuchEntry, hide_frames
 from ..timeline import Event, Run, Timeline
 from ..wording import did_you_mean
 
-__all__ = ["Busiest", "Fires", "Overlap", "due_at", "passed_over"]
+__all__ = ["Busiest", "Fires", "Overlap", "passed_over"]
 
 __tracebackhide__ = hide_frames
 
@@ -65,22 +65,6 @@ def _following(schedule: Any, due: datetime) -> datetime | None:
     except NotImplementedError:
         return None
     return plain(plain(schedule.now()) + left).astimezone(due.tzinfo)
-
-
-def due_at(entry: Any, now: datetime) -> datetime:
-    """When an entry that is sent now should have been sent: beat may be late."""
-    if not entry.last_run_at:
-        return now
-    try:
-        left = entry.schedule.remaining_estimate(entry.last_run_at)
-    except Exception:  # noqa: BLE001 - a user's schedule need not have one
-        return now
-    return min(now, max(plain(plain(now) + left), _begins(entry) or EPOCH))
-
-
-def _begins(entry: Any) -> datetime | None:
-    """django-celery-beat lets an entry with a ``start_time`` have run thirty years ago, so that it is due then."""
-    return getattr(getattr(entry, "model", None), "start_time", None)
 
 
 class Fires:

@@ -8,11 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from ..clock.freezer import Freezer
-from .fires import Fires, due_at, passed_over
+from ..errors import hide_frames
+from ..worker.punctual import due_at
+from .fires import Fires, passed_over
 from .quick import can_be_quick, look_quickly
 from .ticking import Ticker
 
 __all__ = ["ask", "asking_at", "look_plainly"]
+
+__tracebackhide__ = hide_frames
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from celery import _state
 from ..errors import ScheduleError, TaskHarnessError, hide_frames
 from ..recorder.callsite import BEAT_ENTRY
 from ..timeline import Event
-from .fires import Fires, due_at, passed_over
+from ..worker.punctual import due_at
+from .fires import Fires, passed_over
 from .ticking import Ticker
 
 __all__ = ["BeatSource"]

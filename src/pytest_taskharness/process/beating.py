@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import celery
 from celery import beat
 
-from ..clock.real import Real, plain
+from ..clock.real import Real
+from ..worker.punctual import due_at, make_punctual
 from .beats import BEAT
 from .moving import reload_clock
 from .scribe import Scribe
@@ -59,7 +60,7 @@ def _live_by_the_clock(scribe: Scribe, service: Any) -> None:
     if scribe.spec.reloads_clock:
         bodies.look_at_clock = reload_clock
     _time_is(SimpleNamespace(sleep=_sleep, monotonic=_monotonic), only="redis.lock")
-    _wake_exactly(service.scheduler)
+    make_punctual(service.scheduler)
     if _has_nothing_to_look_for(scribe, service.scheduler):
         service.scheduler.max_interval = FOR_EVER
 
@@ -76,23 +77,13 @@ def _has_nothing_to_look_for(scribe: Scribe, scheduler: Any) -> bool:
     return type(scheduler) is beat.Scheduler
 
 
-def _wake_exactly(scheduler: Any) -> None:
-    """Celery wakes beat 10 ms early, and lets it run in circles until the time has come; here it would never come."""
-    when = scheduler._when
-
-    def exactly_when(*args: Any, **kwargs: Any) -> float:
-        return round(float(when(*args, **kwargs)), 6)
-
-    scheduler.adjust = lambda seconds, drift=0.0: seconds
-    scheduler._when = exactly_when
-
-
 def _tell_of_fires(scribe: Scribe, scheduler: Any) -> None:
     """What it publishes, and what it could not publish: Celery writes that into its log, and goes on."""
     apply_async = scheduler.apply_async
 
     def told(entry: Any, *args: Any, **kwargs: Any) -> Any:
-        about = {"beat": BEAT, "entry": entry.name, "schedule": str(entry.schedule), "due": _due(scribe, entry)}
+        due = due_at(entry, scribe.time.now)
+        about = {"beat": BEAT, "entry": entry.name, "schedule": str(entry.schedule), "due": due}
         try:
             with scribe.adding(fires=True):
                 result = apply_async(entry, *args, **kwargs)
@@ -106,15 +97,6 @@ def _tell_of_fires(scribe: Scribe, scheduler: Any) -> None:
         return result
 
     scheduler.apply_async = told
-
-
-def _due(scribe: Scribe, entry: Any) -> datetime:
-    """When it should have been: beat may be late."""
-    try:
-        left = entry.schedule.remaining_estimate(entry.last_run_at)
-    except Exception:  # noqa: BLE001 - a user's schedule need not have one
-        left = timedelta(0)
-    return min(scribe.time.now, plain(scribe.time.now + left))
 
 
 def _time_is(stand_in: Any, *, only: str = "") -> None:

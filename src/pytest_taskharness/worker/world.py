@@ -35,7 +35,6 @@ __all__ = ["World"]
 
 __tracebackhide__ = hide_frames
 
-
 #: How many bodies a verb starts, where a beat goes on sending.
 MOST_RUNS = 10_000
 #: Real seconds that a thread waits for another one to end its step.
