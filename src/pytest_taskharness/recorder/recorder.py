@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,12 +81,12 @@ class Recorder:
 
     def wrap_amqp(self, amqp: Any) -> None:
         """Record each message that this ``app.amqp`` sends."""
-        send = _at_first_use(amqp)
+        send = amqp.send_task_message
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             self.before_effect()
             try:
-                sent = send()(producer, name, message, **options)
+                sent = send(producer, name, message, **options)
             except EncodeError as error:
                 raise self.unserializable(amqp.app, name, message, options, error) from error
             except OperationalError as error:
@@ -220,17 +219,3 @@ def _warn(subject: str, lost: list[str]) -> None:
         site = call_site()
         where = (site.file, site.line) if site else (__file__, 0)
         warnings.warn_explicit(LossyRoundTrip(text), None, *where)
-
-
-def _at_first_use(amqp: Any) -> Callable[[], Any]:
-    """What sends the messages, made when it is needed: before Celery 5.7 it hears of no receiver that comes later."""
-
-    @cache
-    def original() -> Any:
-        kept = vars(amqp).pop("send_task_message")
-        try:
-            return amqp.send_task_message
-        finally:
-            amqp.send_task_message = kept
-
-    return original

@@ -8,6 +8,7 @@ import threading
 import time as _time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,11 +76,29 @@ def _equipped(app: Any, stack: ExitStack, *, connect: Callable[..., Any], make_b
         return connect()
 
     amqp.Connection = connection
+    _send_late(amqp)
     _fill_pools(app)
     stack.callback(_empty_pools, app)
     backend = make_backend()
     app._get_backend = lambda: backend
     return amqp
+
+
+def _send_late(amqp: Any) -> None:
+    """Celery's sender is made at the first publish: before 5.7 it hears of no receiver of a signal that comes later."""
+
+    @cache
+    def sender() -> Any:
+        ours = vars(amqp).pop("send_task_message")
+        try:
+            return amqp.send_task_message
+        finally:
+            amqp.send_task_message = ours
+
+    def send_task_message(*args: Any, **kwargs: Any) -> Any:
+        return sender()(*args, **kwargs)
+
+    amqp.send_task_message = send_task_message
 
 
 def _fill_pools(app: Any) -> None:
