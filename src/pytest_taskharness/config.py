@@ -54,9 +54,11 @@ class Settings:
         seed: Makes what is random repeatable.
         timeline: When a report shows the timeline: ``never``, ``failed`` or ``always``.
         redis_url: A Redis that runs already, or None: one is started where a mode needs it.
+        rabbitmq_url: The same for a RabbitMQ.
         allow_nonempty: Whether that Redis may hold keys that are not ours.
-        allow_remote: Whether it may be on another machine.
+        allow_remote: Whether either may be on another machine.
         fresh_workers: Whether each test starts worker processes of its own.
+        replace_celery_fixtures: Whether the fixtures of ``celery.contrib.pytest`` are served by a stepped worker.
     """
 
     modes: Sourced[tuple[str, ...]]
@@ -64,9 +66,11 @@ class Settings:
     seed: Sourced[int]
     timeline: Sourced[str]
     redis_url: Sourced[str | None]
+    rabbitmq_url: Sourced[str | None]
     allow_nonempty: Sourced[bool]
     allow_remote: Sourced[bool]
     fresh_workers: Sourced[bool]
+    replace_celery_fixtures: Sourced[bool]
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,21 @@ def read_settings(option: Callable[[str], Any], ini: Callable[[str], Any]) -> Se
         redis_url=_checked(
             sourced("redis_url", None), _not_empty, "the URL of a Redis, such as redis://127.0.0.1:6379/15"
         ),
+        rabbitmq_url=_checked(
+            sourced("rabbitmq_url", None),
+            _not_empty,
+            "the URL of a RabbitMQ, such as amqp://guest:guest@127.0.0.1:5672//",
+        ),
         allow_nonempty=sourced("allow_nonempty", False),
         allow_remote=sourced("allow_remote", False),
         fresh_workers=sourced("fresh_workers", False),
+        replace_celery_fixtures=_of_file(ini, "taskharness_replace_celery_fixtures"),
     )
+
+
+def _of_file(ini: Callable[[str], Any], name: str) -> Sourced[bool]:
+    """What belongs to a suite, and not to one run of it: the command line has no option for it."""
+    return Sourced(True, f"ini {name}") if ini(name) else Sourced(False, "default")
 
 
 def _checked(setting: Sourced[Any], convert: Callable[[Any], T], wanted: str) -> Sourced[T]:

@@ -17,6 +17,7 @@ from .errors import ConfigurationError, FidelityError, ServerError, TaskHarnessE
 if TYPE_CHECKING:
     from .harness import Harness
     from .servers.given import GivenURL
+    from .servers.given_rabbitmq import GivenRabbitMQ
 
 __all__: list[str] = []
 
@@ -48,12 +49,12 @@ def taskharness_config() -> Mapping[str, Any]:
 
 @pytest.fixture
 def _taskharness_mode(request: pytest.FixtureRequest) -> str:
-    return str(_case(request, "modes", _marked(request).modes or request.config.stash[SETTINGS].modes.value))
+    return str(_case(request, "modes", marked(request.node).modes or request.config.stash[SETTINGS].modes.value))
 
 
 @pytest.fixture
 def _taskharness_seed(request: pytest.FixtureRequest) -> int:
-    return int(_case(request, "seeds", _marked(request).seeds or (request.config.stash[SETTINGS].seed.value,)))
+    return int(_case(request, "seeds", marked(request.node).seeds or (request.config.stash[SETTINGS].seed.value,)))
 
 
 def _case(request: pytest.FixtureRequest, noun: str, values: tuple[Any, ...]) -> Any:
@@ -106,6 +107,8 @@ memory_harness = _pinned("memory")
 fakeredis_harness = _pinned("fakeredis")
 redis_harness = _pinned("redis")
 redis_process_harness = _pinned("redis+process")
+rabbitmq_harness = _pinned("rabbitmq")
+rabbitmq_process_harness = _pinned("rabbitmq+process")
 
 
 def _opened(
@@ -114,26 +117,20 @@ def _opened(
     from .harness import Harness
     from .worker.ids import ids_for
 
-    marker = _marked(request)
+    marker = marked(request.node)
     settings = request.config.stash[SETTINGS]
     given = settings.app
     if given.source.startswith("--"):
         app = given.value  # the command line wins over a fixture that conftest.py overrides
     try:
-        with ids_for(_place(request.node)):
+        with ids_for(place_of(request.node)):
             harness = Harness.open(
                 app,
                 mode,
-                start=marker.start,
                 seed=seed,
                 config={**config, **(marker.config or {})},
                 workers=marker.workers,
-                pool=marker.pool,
-                visibility_timeout=marker.visibility_timeout,
-                consumer_timeout=marker.consumer_timeout,
-                strict_leftovers=marker.strict_leftovers,
-                redis_url=_given_redis(settings),
-                fresh_workers=settings.fresh_workers.value,
+                **said_of(marker, settings),
             )
     except (ConfigurationError, FidelityError, ServerError, WorkerDied) as error:
         raise pytest.UsageError(str(error)) from None
@@ -168,7 +165,21 @@ def _tell(config: pytest.Config, line: str) -> None:
             terminal.write_line(line)
 
 
-def _place(item: pytest.Item) -> str:
+def said_of(marker: MarkerOptions, settings: Settings) -> dict[str, Any]:
+    """What a test, and the whole run, say of each harness that is opened for it."""
+    return {
+        "start": marker.start,
+        "pool": marker.pool,
+        "visibility_timeout": marker.visibility_timeout,
+        "consumer_timeout": marker.consumer_timeout,
+        "strict_leftovers": marker.strict_leftovers,
+        "redis_url": _given_redis(settings),
+        "rabbitmq_url": _given_rabbitmq(settings),
+        "fresh_workers": settings.fresh_workers.value,
+    }
+
+
+def place_of(item: pytest.Item) -> str:
     """What no other test is called; a node id differs under ``xdist --dist loadgroup``."""
     path, _, name = item.location
     return f"{path}::{name}"
@@ -184,5 +195,13 @@ def _given_redis(settings: Settings) -> GivenURL | None:
     return GivenURL(url.value, url.source, **allowed)
 
 
-def _marked(request: pytest.FixtureRequest) -> MarkerOptions:
-    return read_marker((mark.args, mark.kwargs) for mark in request.node.iter_markers("taskharness"))
+def _given_rabbitmq(settings: Settings) -> GivenRabbitMQ | None:
+    from .servers.given_rabbitmq import GivenRabbitMQ
+
+    url = settings.rabbitmq_url
+    return None if url.value is None else GivenRabbitMQ(url.value, url.source, allow_remote=settings.allow_remote.value)
+
+
+def marked(item: pytest.Item) -> MarkerOptions:
+    """What the markers of a test say."""
+    return read_marker((mark.args, mark.kwargs) for mark in item.iter_markers("taskharness"))

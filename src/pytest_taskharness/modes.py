@@ -18,12 +18,12 @@ MODES = {
     "fakeredis": "kombu's redis transport over fakeredis, a stepped worker",
     "redis": "a real Redis, a stepped worker",
     "redis+process": "a real Redis and a real worker process",
+    "rabbitmq": "a real RabbitMQ, a stepped worker",
+    "rabbitmq+process": "a real RabbitMQ and a real worker process; results are on a Redis",
 }
 
 #: What the names of later versions will mean.
 PLANNED = {
-    "rabbitmq": "a real RabbitMQ, a stepped worker",
-    "rabbitmq+process": "a real RabbitMQ and a real worker process",
     "external": "a broker and workers that already run",
 }
 

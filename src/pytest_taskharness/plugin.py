@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 
-from . import fixtures
+from . import fixtures, neighbours
 from .config import MARKER, TIMELINE_CHOICES, Settings, read_marker, read_settings
 from .errors import ConfigurationError, ForeignMessage
 from .fixtures import OPENED, PASSING, SETTINGS
 from .modes import MODES
 
 __all__: list[str] = []
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Our fixtures come at once, so that a plugin which a conftest.py names may override or extend them."""
+    found = neighbours.without_theirs(fixtures, pluginmanager.get_plugins())
+    pluginmanager.register(found, "taskharness-fixtures")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +41,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a Redis that runs: redis://, rediss:// or redis+socket://, with an empty database (default: start one)",
     )  # fmt: skip
     group.addoption(
+        "--taskharness-rabbitmq-url", metavar="URL",
+        help="a RabbitMQ that runs: amqp:// or amqps:// (default: start one)",
+    )  # fmt: skip
+    group.addoption(
         "--taskharness-allow-nonempty", action="store_true", default=None,
         help="take the database of that URL though it holds keys that are not the harness's; they are left alone",
     )  # fmt: skip
     group.addoption(
         "--taskharness-allow-remote", action="store_true", default=None,
-        help="take the Redis of that URL though it is on another machine, as a service container of CI is",
+        help="take the server of such a URL though it is on another machine, as a service container of CI is",
     )  # fmt: skip
     group.addoption(
         "--taskharness-plan", metavar="PLAN",
@@ -55,21 +65,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("taskharness_seed", "as --taskharness-seed", default="")
     parser.addini("taskharness_timeline", "as --taskharness-timeline", default="")
     parser.addini("taskharness_redis_url", "as --taskharness-redis-url", default="")
+    parser.addini("taskharness_rabbitmq_url", "as --taskharness-rabbitmq-url", default="")
     parser.addini("taskharness_allow_nonempty", "as --taskharness-allow-nonempty", type="bool", default=False)
     parser.addini("taskharness_allow_remote", "as --taskharness-allow-remote", type="bool", default=False)
     parser.addini("taskharness_fresh_workers", "as --taskharness-fresh-workers", type="bool", default=False)
+    parser.addini(
+        "taskharness_replace_celery_fixtures", "serve celery_worker and its like from a stepped worker", type="bool",
+        default=False,
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the settings once; a wrong one ends the run before it begins."""
     config.addinivalue_line("markers", MARKER)
-    config.pluginmanager.register(fixtures, "taskharness-fixtures")
     try:
         config.stash[SETTINGS] = read_settings(config.getoption, config.getini)
         if config.getoption("taskharness_plan") is not None:
             _choose_plan(config)
     except ConfigurationError as error:
         raise pytest.UsageError(f"taskharness: {error}") from None
+    if config.stash[SETTINGS].replace_celery_fixtures.value:
+        from .dropin import DropIn
+
+        config.pluginmanager.register(DropIn(), "taskharness-drop-in")
 
 
 def _choose_plan(config: pytest.Config) -> None:
@@ -88,21 +106,29 @@ def pytest_report_header(config: pytest.Config) -> str:
     if settings.app.source.startswith("ini"):
         app = f"{settings.app}, unless a taskharness_app fixture says otherwise"
     clock = "time-machine (installed)" if find_spec("time_machine") else "freezegun (default)"
-    return f"taskharness: mode {chosen}, app {app}, server {_server(settings)}, clock {clock}, seed {settings.seed}"
+    found = f"taskharness: mode {chosen}, app {app}, server {_server(settings)}, clock {clock}, seed {settings.seed}"
+    replaced = settings.replace_celery_fixtures
+    return f"{found}, celery_worker: stepped ({replaced.source})" if replaced.value else found
 
 
 def _server(settings: Settings) -> str:
-    """Which Redis the chosen modes would use; nothing is started or connected to, and no password is shown."""
-    if not any(mode.startswith("redis") for mode in settings.modes.value):
-        return "none"
-    url = settings.redis_url
+    """Which servers the chosen modes would use; nothing is started or connected to, and no password is shown."""
+    needed = [mode.replace("+", "+redis+") if mode == "rabbitmq+process" else mode for mode in settings.modes.value]
+    kinds = [kind for kind in ("redis", "rabbitmq") if any(kind in mode.split("+") for mode in needed)]
+    return " and ".join(_server_of(kind, settings) for kind in kinds) or "none"
+
+
+def _server_of(kind: str, settings: Settings) -> str:
+    url = settings.redis_url if kind == "redis" else settings.rabbitmq_url
     if url.value:
-        from .servers.given import masked
+        from .servers.somebodys import masked
 
         return f"{masked(url.value)} ({url.source})"
     from .servers.binary import find_binary
+    from .servers.rabbitmq_binary import find_rabbitmq
 
-    return str(find_binary() or "none (no redis-server found)")
+    found = find_binary() if kind == "redis" else find_rabbitmq()
+    return str(found or f"none (no {kind}-server found)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -134,10 +160,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         from .report.attaching import attached
 
         report.sections.extend(attached(call.excinfo.value, timelines=when != "never"))
+        if report.when == "setup":
+            names, plugins = getattr(item, "fixturenames", ()), item.config.pluginmanager.get_plugins()
+            report.sections.extend(neighbours.explained(call.excinfo.value, names, plugins))
     if (report.failed and when != "never") or (report.when == "call" and when == "always"):
+        from .report.patches import patches
         from .report.section import sections
 
-        report.sections.extend(part for harness in item.stash.get(OPENED, []) for part in sections(harness))
+        opened = item.stash.get(OPENED, [])
+        report.sections.extend(part for harness in opened for part in sections(harness))
+        if report.failed:
+            report.sections.extend(patches(getattr(item, "fixturenames", ()), [harness.mode for harness in opened]))
         item.stash[OPENED] = []
     if report.when == "teardown":
         item.stash[OPENED] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 #: Every mode whose workers are stepped and that has a broker.
-with_broker = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+with_broker = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 def faults(run_or_harness):

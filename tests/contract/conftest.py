@@ -7,20 +7,53 @@ test defines come after it.
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
 from celery import Celery
 
 from pytest_taskharness import Harness
+from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 
 START = "2030-01-01T00:00:00+00:00"
-MODES = ("memory", "eager", "fakeredis", "redis")
+MODES = ("memory", "eager", "fakeredis", "redis", "rabbitmq")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "not_in(*modes, because): the test is for the other modes")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the modes that do otherwise; tests/contract/rabbit_scenes.py says why."""
+    left = [item for item in items if _is_for_another_mode(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _is_for_another_mode(item):
+    modes = [mode for mark in item.iter_markers("not_in") for mode in mark.args]
+    return bool(modes) and item.callspec.params.get("mode") in modes
 
 
 @pytest.fixture(params=MODES)
-def mode(request):
-    return request.param
+def mode(request, served):
+    return served(request.param)
+
+
+@pytest.fixture
+def served():
+    """``served(mode)``: the mode; where its server is missing, skip the test, but in CI fail it."""
+
+    def check(mode):
+        if mode != "rabbitmq" or find_rabbitmq():
+            return mode
+        if os.environ.get("CI"):
+            pytest.fail("CI must have what the tests need; missing: a RabbitMQ server")
+        pytest.skip("needs a RabbitMQ server")
+
+    return check
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 
 memory_only = pytest.mark.parametrize("mode", ["memory"], indirect=True)
+#: The memory broker follows RabbitMQ where the app's broker_url is ``amqp://``.
+by_the_rules_of_rabbitmq = pytest.mark.parametrize("mode", ["memory", "rabbitmq"], indirect=True)
 eager_only = pytest.mark.parametrize("mode", ["eager"], indirect=True)
 both_clocks = pytest.mark.parametrize("clock_library", ["freezegun", "time-machine"], indirect=True)
 

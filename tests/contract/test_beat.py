@@ -26,7 +26,7 @@ from pytest_taskharness.errors import (
     TimeTravelError,
 )
 
-stepped_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+stepped_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from celery.schedules import crontab
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError, ScheduleError
 
-pytest.importorskip("redbeat", reason="needs celery-redbeat")
-
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 REDBEAT = "redbeat.RedBeatScheduler"

@@ -147,7 +147,7 @@ def test_without_a_zone_it_is_utc_or_the_machines(enable_utc):
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["memory", "eager", "fakeredis", "redis"])
+@pytest.fixture(params=["memory", "eager", "fakeredis", "redis", "rabbitmq"])
 def harness(request):
     config = schedule(often=timedelta(minutes=10), hourly=crontab(minute=30))
     with Harness.open(app, request.param, start=START, config=config) as harness:

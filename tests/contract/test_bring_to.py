@@ -11,7 +11,7 @@ from scenario import after, eager_only, kinds, passed
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, MomentMissed
 
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_the_rest_of_the_queue_is_left_alone(harness, charge, tasks):
     assert [harness.run_of(result).state for result in (first, second, third)] == ["SUCCESS", "STARTED", "PENDING"]
 
 
-@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_held_for_eta_is_before_time_passes(harness, charge, captured):
     result = charge.apply_async((42,), countdown=60)
     run = harness.bring_to(result, "held_for_eta")

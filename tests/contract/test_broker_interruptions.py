@@ -6,6 +6,7 @@ import pytest
 from broker_scenes import deliveries, faults, started, with_broker
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from kombu.exceptions import OperationalError
+from rabbit_scenes import not_on_rabbitmq
 from redis_scenes import HOUR, happened
 from scenario import both_clocks, passed
 
@@ -195,6 +196,7 @@ def test_results_can_still_be_read(harness, tasks):
         assert result.get() == 3
 
 
+@not_on_rabbitmq("lost")
 def test_what_a_worker_held_is_redelivered(open_harness, tasks):
     harness = open_harness()
     result = tasks.add.apply_async((1, 2), countdown=2 * HOUR)
@@ -208,6 +210,7 @@ def test_what_a_worker_held_is_redelivered(open_harness, tasks):
     assert len(run.attempts) == 1
 
 
+@not_on_rabbitmq("lost")
 def test_an_eta_that_passes_during_the_outage(open_harness, tasks):
     harness = open_harness()
     result = tasks.add.apply_async((1, 2), countdown=60)

@@ -7,6 +7,7 @@ import pytest
 from broker_scenes import deliveries, faults, started, waiting, with_broker
 from celery import chord, signature
 from kombu import Exchange, Queue
+from rabbit_scenes import not_on_rabbitmq
 
 from pytest_taskharness.errors import AmbiguousRun, ConfigurationError, FidelityError, NoSuchMessage, NoSuchRun
 
@@ -120,6 +121,7 @@ def test_a_duplicated_expiry_is_still_an_expiry(harness, tasks):
     assert len(harness.run_of(result).attempts) == 1
 
 
+@not_on_rabbitmq("priorities")
 def test_a_priority_of_a_duplicate_holds(harness, tasks):
     urgent = tasks.echo.apply_async((0,), priority=0)
     tasks.echo.apply_async((9,), priority=9)
@@ -372,6 +374,7 @@ def test_only_one_queue_is_reordered(harness, tasks):
     assert waiting(harness) == list(range(10))
 
 
+@not_on_rabbitmq("priorities")
 def test_priorities_stay(harness, tasks):
     urgent = [tasks.echo.apply_async((number,), priority=0) for number in range(3)]
     other = tasks.echo.apply_async((9,), priority=9)
@@ -452,6 +455,7 @@ def test_unacked_shows_what_workers_hold(harness, tasks):
     assert harness.broker.unacked == []
 
 
+@not_on_rabbitmq("lost")
 def test_the_visibility_timeout(harness):
     assert harness.broker.visibility_timeout == 3600
 

@@ -11,7 +11,7 @@ from celery.worker.control import Panel, control_command, inspect_command
 from kombu import Queue
 from scenario import START, after, passed
 
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 OK = {"ok": "pong"}
 A, B = "a@taskharness", "b@taskharness"

@@ -21,7 +21,7 @@ from pytest_taskharness.errors import (
     TimeTravelError,
     UnserializableValue,
 )
-from pytest_taskharness.worker import descent, world
+from pytest_taskharness.worker import attended, descent
 
 
 @memory_only
@@ -236,6 +236,7 @@ def test_unserializable_result_fails_the_task_and_is_named(harness, app):
     result = leak.delay()
     result.get(propagate=False)
     assert result.state == "FAILURE"
+    assert f"The SUCCESS result of {leak.name} {result.id} cannot be sent" in str(harness.run_of(leak).error)
     assert "result['owner'] is <Model 7>" in str(harness.run_of(leak).error)
 
 
@@ -257,8 +258,9 @@ def test_lossy_result_is_warned_of(harness, app):
     def pair():
         return (1, 2)
 
-    with pytest.warns(LossyRoundTrip, match="tuple → list"):
+    with pytest.warns(LossyRoundTrip, match=rf"the result of {pair.name} changed .*: tuple → list") as caught:
         pair.delay()
+    assert caught[0].filename == __file__
 
 
 def test_body_gets_what_the_serializer_made_of_the_arguments(harness, app):
@@ -369,7 +371,7 @@ def test_no_leftovers_no_complaint(open_harness, tasks):
 
 
 def test_a_body_that_waits_for_a_thread_that_waits_for_the_worker_is_told_so(open_harness, app, monkeypatch):
-    monkeypatch.setattr(world, "DRIVING_SECONDS", 0.05)
+    monkeypatch.setattr(attended, "DRIVING_SECONDS", 0.05)
     harness = open_harness()
     found = []
 

@@ -1,8 +1,8 @@
-"""Dead letters, times to live and lengths of queues: RabbitMQ's, in mode memory, by the virtual clock."""
+"""Dead letters, times to live and lengths of queues: RabbitMQ's, and memory's as RabbitMQ has them, in virtual time."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 
 import pytest
 from celery import Celery
@@ -12,9 +12,14 @@ from redis_scenes import happened
 from scenario import START, memory_only, passed
 
 #: Queues that nobody consumes are what most of these tests are about.
-pytestmark = [memory_only, pytest.mark.filterwarnings("ignore::pytest_taskharness.errors.UnconsumedMessage")]
+pytestmark = pytest.mark.filterwarnings("ignore::pytest_taskharness.errors.UnconsumedMessage")
 
 DEAD = Queue("dead", Exchange("dlx", type="direct"), routing_key="dead")
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def mode(request, served):
+    return served(request.param)
 
 
 @pytest.fixture
@@ -80,11 +85,11 @@ def test_a_dead_letter_says_what_it_died_of_as_rabbitmq_does(opened, refuse):
     refuse.delay()
     harness.settle()
     assert deaths(harness) == [[{
-        "reason": "rejected", "count": 1, "queue": "work", "time": datetime(2030, 1, 1, tzinfo=timezone.utc),
+        "reason": "rejected", "count": 1, "queue": "work", "time": datetime(2030, 1, 1),
         "exchange": "", "routing-keys": ["work"],
     }]]  # fmt: skip
     [message] = stored(harness)
-    assert message.headers["x-first-death-reason"] == message.headers["x-last-death-reason"] == "rejected"
+    assert message.headers["x-first-death-reason"] == "rejected"
     assert message.headers["x-first-death-queue"] == "work"
 
 
@@ -261,9 +266,10 @@ def test_a_quorum_queue_gives_up_after_its_delivery_limit(opened, app):
     harness.settle()
     assert len(harness.run_of(result).attempts) == 3
     assert deaths(harness)[0][0]["reason"] == "delivery_limit"
-    assert stored(harness)[0].headers["x-delivery-count"] == 3
+    assert "x-delivery-count" not in stored(harness)[0].headers
 
 
+@memory_only  # since RabbitMQ 4.0; before, there is none
 def test_its_limit_is_twenty_where_nobody_says(opened, app):
     @app.task(name="shop.again", acks_late=True, shared=False)
     def again():
@@ -278,6 +284,7 @@ def test_its_limit_is_twenty_where_nobody_says(opened, app):
 # -- other brokers
 
 
+@memory_only
 @pytest.mark.parametrize("url", ["redis://nowhere.invalid", "sqs://nowhere.invalid"])
 def test_other_brokers_have_none_of_this(app, opened, refuse, url):
     app.conf.broker_url = url

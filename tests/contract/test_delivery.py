@@ -7,6 +7,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from rabbit_scenes import not_on_rabbitmq
 from scenario import after, eager_only, kinds, memory_only, passed
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError
@@ -364,6 +365,7 @@ def test_tally_counts_a_task_that_died_with_its_worker_after_an_early_ack_as_los
     assert list(harness.tally.unexpected) == []
 
 
+@not_on_rabbitmq("transport")
 def test_a_publish_that_raises_is_unknown(harness, app, tasks, monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionResetError
@@ -375,7 +377,7 @@ def test_a_publish_that_raises_is_unknown(harness, app, tasks, monkeypatch):
     assert [run.task for run in harness.tally.unknown] == ["shop.noop"]
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_the_queues_of_one_worker_do_not_limit_what_is_purged(harness, app, tasks):
     harness.worker("a", queues=["high"])
     tasks.noop.delay()

@@ -7,7 +7,7 @@ from scenario import eager_only, memory_only
 
 from pytest_taskharness.errors import ConfigurationError, FidelityError, NoVerdict
 
-brokers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+brokers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 EARLY = {}
 LATE = {"acks_late": True}

@@ -18,13 +18,14 @@ from billiard.exceptions import WorkerLostError
 from celery import chain, signals
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
+from rabbit_scenes import not_on_rabbitmq
 from scenario import after, eager_only, kinds, memory_only, passed
 
 from pytest_taskharness import CrashWindow, crash_windows
 from pytest_taskharness.errors import ConfigurationError, FaultNeverStruck, FidelityError, HarnessClosed
 from pytest_taskharness.faults.lines import lines_of
 
-workers_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+workers_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 #: What comes before the worker that holds the message is dead.
 PASSED = {
     "received": [],
@@ -507,6 +508,7 @@ def test_a_harness_without_faults_leaves_tasks_as_they_were(open_harness, tasks)
     gc.collect()
 
 
+@not_on_rabbitmq("lost")
 @workers_only
 def test_redis_takes_a_dead_workers_message_back_after_the_visibility_timeout(harness, work):
     harness.faults.crash(work, at="after_body")
@@ -518,7 +520,7 @@ def test_redis_takes_a_dead_workers_message_back_after_the_visibility_timeout(ha
 
 # -- deaths for real
 
-forking = pytest.mark.parametrize("mode", ["memory", "redis"], indirect=True)
+forking = pytest.mark.parametrize("mode", ["memory", "redis", "rabbitmq"], indirect=True)
 
 
 @pytest.fixture

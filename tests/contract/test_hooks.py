@@ -17,7 +17,7 @@ from scenario import kinds, passed
 
 from pytest_taskharness.errors import FidelityError
 
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 SECRET = "hunter2"
 
 TASK_SIGNALS = (

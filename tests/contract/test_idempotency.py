@@ -26,7 +26,7 @@ from pytest_taskharness.explore.session import chosen
 from pytest_taskharness.harness import exploring
 from pytest_taskharness.worker.anew import Imprint
 
-brokers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+brokers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 class Bank:
@@ -770,7 +770,7 @@ def test_a_harness_that_is_as_new_gives_the_same_timelines(harness, many, bank, 
 # -- deaths for real
 
 
-@pytest.mark.parametrize("mode", ["memory", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "redis", "rabbitmq"], indirect=True)
 def test_a_lock_that_a_dead_body_leaves_behind_is_found_where_it_dies_for_real(harness, app, tmp_path):
     @app.task(name="shop.export", shared=False, acks_late=True)
     def export():

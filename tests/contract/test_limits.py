@@ -8,11 +8,12 @@ from datetime import timedelta
 import celery
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from rabbit_scenes import not_on_rabbitmq
 from scenario import START, after, passed
 
 VERSION = tuple(map(int, celery.__version__.split(".")[:2]))
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
-EVERYWHERE = pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
+EVERYWHERE = pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 def begun(harness, task):
@@ -205,6 +206,7 @@ def test_acks_on_failure_or_timeout_says_whether_it_comes_again(harness, app):
 # -- until when
 
 
+@not_on_rabbitmq("expires")
 @STEPPED
 @pytest.mark.parametrize("expires", [30, timedelta(seconds=30), after(seconds=30), after(seconds=30).isoformat()])
 @pytest.mark.parametrize("pause, state", [(29, "SUCCESS"), (31, "REVOKED")])

@@ -10,7 +10,7 @@ import time
 import pytest
 from kombu import Queue
 from redis_scenes import HOUR, happened, redelivered
-from scenario import eager_only, memory_only, passed, starts
+from scenario import by_the_rules_of_rabbitmq, eager_only, memory_only, passed, starts
 
 from pytest_taskharness.errors import ConfigurationError, FidelityError, RunBudgetExceeded
 
@@ -61,6 +61,12 @@ def test_a_visibility_timeout_where_there_is_none_names_the_modes_that_have_one(
         rabbit(visibility_timeout=60)
 
 
+@pytest.mark.parametrize("mode", ["rabbitmq"], indirect=True)
+def test_so_it_does_on_a_real_rabbitmq(rabbit):
+    with pytest.raises(FidelityError, match=r"RabbitMQ has consumer_timeout= instead.*'redis' or 'redis\+process'"):
+        rabbit(visibility_timeout=60)
+
+
 @eager_only
 def test_in_eager_mode_there_is_nothing_to_be_redelivered(open_harness, tasks):
     with pytest.raises(FidelityError, match="visibility_timeout=60 .* eager mode .* mode='memory'"):
@@ -74,7 +80,7 @@ def test_in_eager_mode_there_is_nothing_to_be_redelivered(open_harness, tasks):
 # -- RabbitMQ
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_on_rabbitmq_a_lost_connection_is_noticed_at_once(rabbit, tasks):
     harness = rabbit(workers=2)
     tasks.noop.apply_async(countdown=MINUTE)
@@ -85,7 +91,7 @@ def test_on_rabbitmq_a_lost_connection_is_noticed_at_once(rabbit, tasks):
     assert starts(harness.run_of(tasks.noop)) == [MINUTE]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_countdown_within_the_consumer_timeout_is_delivered_once(rabbit, tasks):
     harness = rabbit()
     tasks.noop.apply_async(countdown=30 * MINUTE)
@@ -93,7 +99,7 @@ def test_a_countdown_within_the_consumer_timeout_is_delivered_once(rabbit, tasks
     assert happened(harness.run_of(tasks.noop), "deliver", "restore", "start") == [("deliver", 0), ("start", 1800)]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_countdown_beyond_the_consumer_timeout_ends_the_worker_again_and_again(rabbit, tasks):
     harness = rabbit()
     result = tasks.noop.apply_async(countdown=75 * MINUTE)
@@ -108,7 +114,7 @@ def test_a_countdown_beyond_the_consumer_timeout_ends_the_worker_again_and_again
     assert "used: 1800000 ms" in str(harness.timeline)
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_everything_else_that_the_worker_held_comes_again_too(rabbit, tasks):
     harness = rabbit()
     first = tasks.noop.apply_async(countdown=40 * MINUTE)
@@ -119,7 +125,7 @@ def test_everything_else_that_the_worker_held_comes_again_too(rabbit, tasks):
     assert (starts(harness.run_of(second)), starts(harness.run_of(first))) == ([35 * MINUTE], [40 * MINUTE])
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_late_body_beyond_the_consumer_timeout_runs_to_its_end_and_then_once_more(rabbit, app):
     harness = rabbit()
 
@@ -136,7 +142,7 @@ def test_a_late_body_beyond_the_consumer_timeout_runs_to_its_end_and_then_once_m
     ]  # fmt: skip
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_late_body_that_is_always_too_slow_never_ends(rabbit, app):
     harness = rabbit()
 
@@ -149,7 +155,7 @@ def test_a_late_body_that_is_always_too_slow_never_ends(rabbit, app):
         harness.settle(max_runs=5)
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_after_an_outage_rabbitmq_redelivers_at_once(rabbit, tasks):
     harness = rabbit()
     result = tasks.add.apply_async((1, 2), countdown=60)
@@ -160,7 +166,7 @@ def test_after_an_outage_rabbitmq_redelivers_at_once(rabbit, tasks):
     assert happened(harness.run_of(result), "start") == [("start", 300)]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_an_early_body_may_take_as_long_as_it_likes(rabbit, app):
     harness = rabbit()
 
@@ -174,7 +180,7 @@ def test_an_early_body_may_take_as_long_as_it_likes(rabbit, app):
     assert happened(harness.run_of(result), "restore") == []
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_worker_that_retries_on_channel_errors_connects_again(rabbit, app, tasks):
     harness = rabbit(config={"broker_channel_error_retry": True})
     result = tasks.noop.apply_async(countdown=45 * MINUTE)
@@ -184,7 +190,7 @@ def test_a_worker_that_retries_on_channel_errors_connects_again(rabbit, app, tas
     assert "Unrecoverable" not in str(harness.timeline)
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_queue_may_have_a_consumer_timeout_of_its_own(rabbit, app, tasks):
     app.conf.task_queues = [Queue("celery", routing_key="celery", queue_arguments={"x-consumer-timeout": 120_000})]
     harness = rabbit()
@@ -193,7 +199,7 @@ def test_a_queue_may_have_a_consumer_timeout_of_its_own(rabbit, app, tasks):
     assert happened(harness.run_of(result), "restore") == [("restore", 120)]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_rabbitmq_that_has_no_consumer_timeout(rabbit, tasks):
     harness = rabbit(consumer_timeout=float("inf"))
     result = tasks.noop.apply_async(countdown=30 * 24 * HOUR)
@@ -201,7 +207,7 @@ def test_a_rabbitmq_that_has_no_consumer_timeout(rabbit, tasks):
     assert happened(harness.run_of(result), "deliver", "restore", "start") == [("deliver", 0), ("start", 720 * HOUR)]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_a_rabbitmq_that_has_another_one_is_shown_how_to_say_so(rabbit, tasks):
     harness = rabbit(consumer_timeout=3 * HOUR)
     result = tasks.noop.apply_async(countdown=4 * HOUR)
@@ -210,7 +216,7 @@ def test_a_rabbitmq_that_has_another_one_is_shown_how_to_say_so(rabbit, tasks):
     assert "float('inf') in the marker" in str(harness.timeline)
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 @pytest.mark.parametrize("wrong", [0, -1, True, "60", float("nan")])
 def test_a_consumer_timeout_is_a_number_of_seconds(rabbit, wrong):
     with pytest.raises(ConfigurationError, match="consumer_timeout= takes seconds, more than 0"):
@@ -230,7 +236,7 @@ def test_a_consumer_timeout_in_another_mode_names_memory(open_harness):
         open_harness(consumer_timeout=60)
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_an_eta_in_a_quorum_queue_waits_in_rabbitmq(rabbit, app, tasks):
     app.conf.task_queues = [Queue("celery", routing_key="celery", queue_arguments={"x-queue-type": "quorum"})]
     harness = rabbit()
@@ -239,7 +245,7 @@ def test_an_eta_in_a_quorum_queue_waits_in_rabbitmq(rabbit, app, tasks):
     assert happened(harness.run_of(result), "restore", "start") == [("start", 2 * HOUR)]
 
 
-@memory_only
+@by_the_rules_of_rabbitmq
 def test_what_a_test_took_off_a_queue_has_no_consumer(rabbit, app):
     harness = rabbit()
     with app.connection_for_write() as connection, connection.SimpleQueue("aside") as queue:

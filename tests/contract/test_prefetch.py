@@ -6,11 +6,12 @@ import time
 
 import celery
 import pytest
+from rabbit_scenes import not_on_rabbitmq
 from scenario import after, kinds, memory_only, passed
 
 from pytest_taskharness.errors import Deadlock
 
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 ONE_SLOT = {"worker_concurrency": 1}
 LATE = {**ONE_SLOT, "worker_prefetch_multiplier": 1, "task_acks_late": True}
@@ -153,6 +154,7 @@ def test_what_waits_starts_first_come_first(open_harness, tasks, slow):
     assert [harness.run_of(result).worker for result in short] == ["a", "b", "a", "b", "a"]
 
 
+@not_on_rabbitmq("priorities")
 @STEPPED
 def test_what_is_taken_ahead_no_longer_minds_priorities(open_harness, tasks, slow):
     harness = open_harness(config={**ONE_SLOT, "worker_prefetch_multiplier": 1})
@@ -286,6 +288,7 @@ def test_which_waits_longer_than_the_visibility_timeout_runs_twice(open_harness,
     assert harness.tally.duplicated == [run]
 
 
+@not_on_rabbitmq("patience")
 @STEPPED
 def test_a_deadlock_says_who_has_reserved_it(open_harness, tasks, slow):
     harness = open_harness(config=ONE_SLOT)

@@ -7,8 +7,10 @@ import json
 import pytest
 from celery import Celery
 from redis_scenes import on_redis
+from scenario import START
 
 from pytest_taskharness import Harness
+from pytest_taskharness.broker.rabbit_message import Stamp, message_of
 from pytest_taskharness.errors import ForeignMessage
 
 
@@ -44,15 +46,20 @@ def stored(harness):
 
 
 def smuggle(payload, harness):
-    """Put a message into a queue past our transport, as somebody with a Redis client would."""
+    """Put a message into a queue past our transport, as somebody with a client of his own would."""
     broker = broker_of(harness)
-    if hasattr(broker, "access"):
+    if harness.mode == "rabbitmq":
+        message = message_of(payload)
+        if "taskharness" in payload:
+            Stamp(payload["taskharness"], "1", START).write(message)
+        broker.house.put_back("celery", message, "", "celery")
+    elif hasattr(broker, "access"):
         broker.access.client.lpush(f"{broker.prefix}celery", json.dumps(payload))
     else:
         broker.put("celery", payload)
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_message_of_another_harness_is_an_alarm(foreign, open_harness, tasks, seen):
     harness = open_harness()
     smuggle(foreign, harness)
@@ -62,7 +69,7 @@ def test_a_message_of_another_harness_is_an_alarm(foreign, open_harness, tasks, 
     assert "it ends here" in seen[0]
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_the_alarm_is_heard_though_a_body_catches_it(foreign, open_harness, app, tasks, seen):
     harness = open_harness()
 
@@ -100,7 +107,7 @@ def test_a_foreign_remote_control_command_is_an_alarm(foreign, open_harness, app
         harness.drain()
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_message_that_no_harness_has_published_is_delivered(harness, tasks, mode):
     tasks.add.delay(1, 2)
     payload = {name: value for name, value in stored(harness).items() if name != "taskharness"}
@@ -108,7 +115,7 @@ def test_a_message_that_no_harness_has_published_is_delivered(harness, tasks, mo
     assert harness.settle().counts == {"SUCCESS": 2}
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_task_sees_nothing_of_the_stamp(harness, app):
     @app.task(bind=True, shared=False)
     def look(self):

@@ -9,7 +9,7 @@ from scenario import memory_only, passed, starts
 
 from pytest_taskharness.errors import Deadlock
 
-STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 EVERY = 10.0
 
 

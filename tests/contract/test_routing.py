@@ -11,11 +11,12 @@ from celery import chain, group
 from celery.exceptions import QueueNotFound
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
+from rabbit_scenes import not_on_rabbitmq
 from scenario import memory_only
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, LeftoverWork, UnconsumedMessage
 
-with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 VERSION = tuple(map(int, celery.__version__.split(".")[:2]))
 
 
@@ -385,6 +386,7 @@ def test_what_is_meant_so_is_not_worth_a_warning(app, open_harness, tasks, how):
         harness.close()
 
 
+@not_on_rabbitmq("priorities")
 @with_workers
 def test_on_redis_the_more_urgent_message_of_any_queue_goes_first(harness, tasks):
     harness.worker("w", queues=["a", "b"], concurrency=1)

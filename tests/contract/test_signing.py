@@ -10,7 +10,6 @@ from kombu.serialization import registry
 
 from pytest_taskharness import Harness
 
-pytest.importorskip("cryptography")
 # Celery before 5.7 asks a certificate for a naive datetime.
 pytestmark = pytest.mark.filterwarnings("ignore:Properties that return a na.ve datetime object:UserWarning")
 
@@ -86,14 +85,14 @@ def secured(certificates):
     return secure
 
 
-@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis"])
+@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis", "rabbitmq"])
 def test_a_signed_message_is_run(secured, mode):
     app = secured("us", known="us")
     with Harness.open(app, mode):
         assert app.tasks["shop.add"].delay(1, 2).get() == 3
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"])
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"])
 def test_a_message_that_a_stranger_has_signed_is_poison(secured, mode):
     app = secured("stranger", known="us")
     with Harness.open(app, mode) as harness:
@@ -107,7 +106,7 @@ def test_a_message_that_a_stranger_has_signed_is_poison(secured, mode):
             harness.assert_succeeded(result)
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"])
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"])
 def test_a_message_that_nobody_has_signed_is_refused(secured, mode):
     app = secured("us", known="us")
     with Harness.open(app, mode) as harness:

@@ -16,7 +16,7 @@ from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityErro
 from pytest_taskharness.harness.handle import Worker
 from pytest_taskharness.worker import strands
 
-with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis"], indirect=True)
+with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 
 
 @pytest.fixture

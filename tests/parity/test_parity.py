@@ -14,15 +14,11 @@ DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 # Where on_failure raises, Celery warns in the worker's own process, which is ours.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
 WAYS_OUT = ["Mend the stepped worker, or give differences.py a row with exactly the lines that differ."]
-
-
-def scenarios():
-    """One scenario is played by one xdist worker, so that the oracle plays it once."""
-    return [pytest.param(found, id=name, marks=pytest.mark.xdist_group(name)) for name, found in load().items()]
+SCENARIOS = [pytest.param(found, id=name) for name, found in load().items()]
 
 
 @pytest.mark.parametrize("mode", STEPPED)
-@pytest.mark.parametrize("scenario", scenarios())
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_scenario_looks_the_same_as_with_a_real_worker(scenario, mode, expected, needs):
     needs(mode)
     cell = judged(scenario, mode, expected(scenario.name))

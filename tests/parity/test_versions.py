@@ -25,11 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body:Ru
 
 
 def each(behaviours):
-    """One test for each; those of one scenario in one xdist worker, where the real worker plays it once."""
-    return [
-        pytest.param(each, id=f"{each.seen}-{position}", marks=pytest.mark.xdist_group(each.seen))
-        for position, each in enumerate(behaviours)
-    ]
+    """One test for each, with the name of its scenario."""
+    return [pytest.param(each, id=f"{each.seen}-{position}") for position, each in enumerate(behaviours)]
 
 
 def check(behaviour, trace):

@@ -42,7 +42,10 @@ class Project:
         self.pytester.makepyfile(**files)
 
     def run(self, *args):
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=120)
+        """Run pytest; without Hypothesis's plugin, which takes longer to load than all the rest."""
+        return self.pytester.runpytest_subprocess(
+            "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *args, timeout=120
+        )  # fmt: skip
 
     def test(self, source, *args):
         """Run one test module."""

@@ -70,7 +70,7 @@ def closed(made):
 def test_an_unknown_mode():
     assert refused(ConfigurationError, Harness.open, app, "memroy") == (
         "unknown mode 'memroy' (from Harness.open(mode=…)). Did you mean 'memory'? "
-        "Modes: eager, memory, fakeredis, redis, redis+process, or all."
+        "Modes: eager, memory, fakeredis, redis, redis+process, rabbitmq, rabbitmq+process, or all."
     )
 
 
@@ -81,8 +81,8 @@ def test_all_is_no_mode_of_one_harness():
 @pytest.mark.parametrize("mode", [None, ["memory"], 5])
 def test_a_mode_that_is_no_text(mode):
     assert refused(ConfigurationError, Harness.open, app, mode) == (
-        f"Harness.open(mode=…) takes the name of a mode (eager, memory, fakeredis, redis, redis+process); "
-        f"given: {mode!r}"
+        f"Harness.open(mode=…) takes the name of a mode (eager, memory, fakeredis, redis, redis+process, "
+        f"rabbitmq, rabbitmq+process); given: {mode!r}"
     )
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
+from pytest_taskharness.servers.redis import find_binary
+
 SETTINGS = """
 SECRET_KEY = "a test"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
@@ -128,3 +134,61 @@ def test_what_waits_for_a_commit_that_never_comes_is_told(project):
     )
 
     project.run().assert_outcomes(passed=3)
+
+
+RECEIPT = """
+from shop import app, connection
+
+@app.task
+def receipt(number):
+    with connection.cursor() as cursor:
+        [row] = cursor.execute("select number from orders where number = %s", [number]).fetchall()
+        return row[0]
+"""
+RACE = """
+from django.db import connection, transaction
+from receipts import receipt
+
+def test_a_worker_that_is_faster_than_the_commit(harness):
+    with connection.cursor() as cursor:
+        cursor.execute("create table if not exists orders (number integer)")
+        with transaction.atomic():
+            cursor.execute("insert into orders values (7)")
+            early = receipt.delay(7)
+            harness.settle()
+    harness.assert_failed(early, ValueError, match="not enough values")
+    assert receipt.delay(7).get() == 7
+"""
+
+
+def test_a_real_worker_does_not_see_what_is_not_committed(project):
+    if find_binary() is None:
+        assert not os.environ.get("CI"), "CI must have a Redis server"
+        pytest.skip("needs a Redis server")
+    project.file(settings=SETTINGS.replace(":memory:", "orders.db"), shop=SHOP, receipts=RECEIPT, test_race=RACE)
+
+    project.run("--taskharness-mode=redis+process").assert_outcomes(passed=1)
+
+
+def test_what_was_rolled_back_is_not_there_for_a_task_that_was_published_all_the_same(project):
+    project.file(
+        settings=SETTINGS,
+        shop=SHOP,
+        receipts=RECEIPT,
+        test_rollback="""
+        from django.db import connection, transaction
+        from receipts import receipt
+
+        def test_rolled_back(harness):
+            with connection.cursor() as cursor:
+                cursor.execute("create table orders (number integer)")
+                with transaction.atomic():
+                    cursor.execute("insert into orders values (7)")
+                    receipt.delay(7)
+                    transaction.set_rollback(True)
+            harness.settle()
+            harness.assert_failed(receipt, ValueError, match="not enough values")
+        """,
+    )
+
+    project.run().assert_outcomes(passed=1)

@@ -110,21 +110,21 @@ def test_a_pinned_fixture_is_not_repeated(project):
             ["--taskharness-mode=memmory"],
             (
                 "ERROR: taskharness: unknown mode 'memmory' (from --taskharness-mode). Did you mean 'memory'? "
-                "Modes: eager, memory, fakeredis, redis, redis+process, or all."
+                "Modes: eager, memory, fakeredis, redis, redis+process, rabbitmq, rabbitmq+process, or all."
             ),
         ),
         (
             ["--taskharness-mode=external"],
             (
                 "ERROR: taskharness: mode 'external' (from --taskharness-mode) is planned and not in this version. "
-                "Modes that work: eager, memory, fakeredis, redis, redis+process."
+                "Modes that work: eager, memory, fakeredis, redis, redis+process, rabbitmq, rabbitmq+process."
             ),
         ),
         (
             ["--taskharness-mode="],
             (
                 "ERROR: taskharness: --taskharness-mode names no mode. "
-                "Modes: eager, memory, fakeredis, redis, redis+process, or all."
+                "Modes: eager, memory, fakeredis, redis, redis+process, rabbitmq, rabbitmq+process, or all."
             ),
         ),
         (["--taskharness-seed=x"], "ERROR: taskharness: --taskharness-seed takes a whole number; given: 'x'"),
@@ -150,7 +150,7 @@ def test_a_wrong_line_of_the_configuration_file_is_named_as_such(project):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert (
         "ERROR: taskharness: unknown mode 'egaer' (from ini taskharness_mode). Did you mean 'eager'? "
-        "Modes: eager, memory, fakeredis, redis, redis+process, or all."
+        "Modes: eager, memory, fakeredis, redis, redis+process, rabbitmq, rabbitmq+process, or all."
     ) in result.errlines
 
 

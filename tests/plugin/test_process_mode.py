@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 from pytest_taskharness.servers.redis import find_binary
 
 PROCESS = "--taskharness-mode=redis+process"
@@ -54,6 +55,30 @@ def test_a_failing_test_shows_the_timeline_and_the_log_of_the_worker(talkative):
     result.stdout.fnmatch_lines(["E*but it returned", "*- taskharness timeline (redis+process, seed 0) -*"])
     result.stdout.fnmatch_lines(["*finish   talk.say *  on worker SUCCESS"])
     result.stdout.fnmatch_lines(["*- taskharness log of worker 'worker' -*", "*the worker says hello*"])
+
+
+def test_a_patch_that_the_worker_does_not_see_is_told(talkative):
+    result = talkative.test(
+        """
+        import talk
+
+        def test_patched(harness, monkeypatch):
+            monkeypatch.setattr(talk, "logging", None)
+            talk.say.delay("hello")
+            harness.settle()
+            harness.assert_failed(talk.say, AttributeError)
+
+        def test_not_patched(harness):
+            talk.say.delay("hello")
+            harness.assert_succeeded(talk.say, returns="goodbye")
+        """,
+        PROCESS,
+    )
+
+    result.assert_outcomes(failed=2)
+    text = result.stdout.str()
+    assert text.count("patches do not reach a worker's process") == 1
+    assert "this test uses monkeypatch, and in mode redis+process the bodies run in another process" in text
 
 
 def test_a_passing_test_shows_no_log(talkative):
@@ -216,6 +241,9 @@ def test_a_worker_that_is_killed_fails_its_own_test_only(project):
 
 
 def test_one_test_runs_unchanged_in_every_mode(project):
+    if find_rabbitmq() is None:
+        assert not os.environ.get("CI"), "CI must have a RabbitMQ server"
+        pytest.skip("needs a RabbitMQ server")
     result = project.test(
         """
         from celery import chord, group
@@ -231,7 +259,7 @@ def test_one_test_runs_unchanged_in_every_mode(project):
         "--taskharness-mode=all",
     )
 
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=7)
 
 
 SETTINGS = """

@@ -65,7 +65,9 @@ def test_the_fixture_of_one_test_is_not_for_many_examples(project):
         @given(number=st.integers())
         def test_adds(harness, number):
             add.delay(number, 1)
-        """
+        """,
+        "-p",
+        "hypothesispytest",
     )
 
     result.assert_outcomes(failed=1)

@@ -15,6 +15,7 @@ import pytest
 from pytest_taskharness.clock.real import Real
 from pytest_taskharness.process.faketime import find_library
 from pytest_taskharness.servers.binary import Binary, find_binary, wheel_binary
+from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 
 #: How long something real may take on a busy machine, in real seconds; reaching it is a failure.
 PATIENCE = 20.0
@@ -55,6 +56,12 @@ def clock(request, needed):
     if request.param is None:
         needed(find_library(), "libfaketime")
     return request.param
+
+
+@pytest.fixture
+def rabbitmq_binary(needed):
+    """A RabbitMQ that can be started."""
+    return needed(find_rabbitmq(), "a RabbitMQ server")
 
 
 class Gate:

@@ -43,6 +43,14 @@ def total(numbers):
 
 
 @app.task
+def push(url, key, value):
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.lpush(key, value)
+
+
+@app.task
 def where():
     return os.getpid()
 

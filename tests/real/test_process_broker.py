@@ -99,8 +99,8 @@ def test_what_a_real_server_cannot_do_is_refused(open_process):
     harness.settle()
 
 
-@pytest.mark.skipif(find_library() is None, reason="needs libfaketime")
-def test_a_duplicate_of_what_is_due_tomorrow():
+def test_a_duplicate_of_what_is_due_tomorrow(needed):
+    needed(find_library(), "libfaketime")
     with Harness.open(mill.app, "redis+process") as harness:
         result = mill.nap.apply_async((0,), countdown=1800)
         harness.broker.duplicate(result)

@@ -17,6 +17,7 @@ from celery import Celery
 from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import ServerError
 from pytest_taskharness.servers import redis as servers
+from pytest_taskharness.servers import server as common
 from pytest_taskharness.servers.binary import WAYS_OUT, Binary
 from pytest_taskharness.servers.redis import start_redis, the_redis
 
@@ -46,10 +47,10 @@ def client():
 @pytest.fixture
 def fresh(monkeypatch):
     """As in a process that has not asked for a Redis yet."""
-    monkeypatch.setattr(servers, "_servers", {})
-    monkeypatch.setattr(servers, "_failures", {})
+    monkeypatch.setattr(servers._once, "servers", {})
+    monkeypatch.setattr(servers._once, "failures", {})
     yield
-    for server in servers._servers.values():
+    for server in servers._once.servers.values():
         server.close()
 
 
@@ -262,7 +263,7 @@ def test_it_is_started_once():
 
 @pytest.mark.usefixtures("fresh", "found")
 def test_a_server_that_lives_has_no_death_to_explain(monkeypatch):
-    monkeypatch.setattr(servers, "PARTING", 0.01)
+    monkeypatch.setattr(common, "PARTING", 0.01)
 
     assert the_redis().explain_death() is None
 
@@ -315,7 +316,7 @@ def test_a_server_that_does_not_start_is_waited_for_once(tool, monkeypatch, tmp_
     assert len(texts) == 1
     assert (tmp_path / "tries").read_text() == "tried\n"
 
-    monkeypatch.setattr(servers, "AGAIN", 0.0)
+    monkeypatch.setattr(common, "AGAIN", 0.0)
     with pytest.raises(ServerError):
         the_redis()
     assert (tmp_path / "tries").read_text() == "tried\n" * 2

@@ -64,8 +64,8 @@ def configured(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(servers, "_servers", {})
-    monkeypatch.setattr(servers, "_failures", {})
+    monkeypatch.setattr(servers._once, "servers", {})
+    monkeypatch.setattr(servers._once, "failures", {})
 
 
 def taken(url, **allowed):

@@ -152,8 +152,6 @@ def test_nor_where_clocks_are_never_set(zone):
 
 
 def test_the_sun_is_asked_as_celery_asks_it():
-    pytest.importorskip("ephem")
-
     def make():
         return scheduler_of({"dawn": solar("sunrise", 52.5, 13.4), "noon": solar("solar_noon", 52.5, 13.4)})
 

@@ -113,6 +113,19 @@ def test_a_reference_that_outlives_the_harness_sleeps_for_real(clock, monkeypatc
     assert (slept, clock.naps) == ([3], [])
 
 
+def test_an_object_in_a_module_that_warns_whoever_asks_it_for_anything_is_not_asked(clock, module):
+    class Deprecated:
+        def __getattribute__(self, name):
+            raise DeprecationWarning(name)
+
+    module.deprecated = Deprecated()
+
+    with sleep_virtually(clock.sleeper):
+        module.work()
+
+    assert clock.naps == [5]
+
+
 def test_sleeping_with_a_mock_in_place_leaves_the_mock(clock, monkeypatch):
     naps = []
     monkeypatch.setattr(time, "sleep", naps.append)

@@ -57,6 +57,14 @@ def test_a_test_that_turns_the_calendar_back_turns_back_no_monotonic_clock(time)
         assert time.monotonic() == 86405
 
 
+@pytest.mark.parametrize(
+    "given, meant",
+    [(60, "clock.advance(seconds=60)"), (timedelta(hours=1), "clock.advance_to(clock.now + …)")],
+)
+def test_a_number_without_its_unit_is_told_how_to_name_it(clock, given, meant):
+    assert meant in refused(clock.advance, given)
+
+
 def test_moving_to_the_past_is_no_move(time):
     moves = []
     time.on_move = lambda before, after: moves.append((before, after))

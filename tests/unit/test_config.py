@@ -37,9 +37,11 @@ def test_every_setting_has_a_default_and_says_so():
         "seed": "0 (default)",
         "timeline": "failed (default)",
         "redis_url": "None (default)",
+        "rabbitmq_url": "None (default)",
         "allow_nonempty": "False (default)",
         "allow_remote": "False (default)",
         "fresh_workers": "False (default)",
+        "replace_celery_fixtures": "False (default)",
     }
 
 

@@ -46,6 +46,9 @@ class Registry(Protocol):
     def route_hint(self, task_name: str, queue: str) -> str | None:
         """Why the task is not routed to this queue, or None where there is nothing to say."""
 
+    def replaced(self, task_name: str) -> str | None:
+        """What a test has put in the place of the task's ``delay()`` or ``apply_async()``, or None."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -78,6 +81,10 @@ class Evidence:
     def route_hint(self, task: str, queue: str) -> str | None:
         """Why a task is not routed to a queue, where that is known."""
         return None if self.registry is None else self.registry.route_hint(task, queue)
+
+    def replaced(self, task: str) -> str | None:
+        """What publishes nothing where a task's method should, where that is known."""
+        return None if self.registry is None else self.registry.replaced(task)
 
     def stuck(self, run: Run) -> str | None:
         """Why nobody will ever take the message of a run, where that is so."""

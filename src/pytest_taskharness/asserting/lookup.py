@@ -13,7 +13,7 @@ from .evidence import Asserting, Evidence
 from .expectation import Expectation
 from .matchers import is_signature
 from .texts import counted, indented, run_rows
-from .waiting import uncommitted, undriven
+from .waiting import applied, uncommitted, undriven
 
 __all__ = ["Lookup", "find_runs", "name_of", "the_run"]
 
@@ -105,7 +105,7 @@ def _nothing(evidence: Evidence, x: Any) -> NoSuchRun:
     name = name_of(evidence, x)
     runs = sorted(evidence.timeline.runs(), key=lambda run: -_likeness(name, run))
     reason = never_came(evidence, name)
-    told = [reason] if reason else undriven(evidence, runs) or uncommitted(evidence)
+    told = [reason] if reason else applied(x) or undriven(evidence, runs) or uncommitted(evidence)
     hints = [f"hint: {hint}" for hint in told]
     if not runs:
         return NoSuchRun("\n".join([f"no run of {name}: nothing has been published or run", *hints]))

@@ -89,7 +89,7 @@ class Miss:
     # -- hints
 
     def _hints(self) -> list[str | None]:
-        return [self._route(), self._naive(), self._earlier(), self._retried(), self._later_link()]
+        return [self._route(), self._naive(), self._earlier(), self._retried(), self._later_link(), self._mocked()]
 
     def _route(self) -> str | None:
         call = self.expectation.node
@@ -98,6 +98,13 @@ class Miss:
             return None
         queues = (each.expected for each in nearest.conditions if each.label == "queue" and not each.verdict.holds)
         return next((self.evidence.route_hint(call.task, str(queue)) for queue in queues), None)
+
+    def _mocked(self) -> str | None:
+        call = self.expectation.node
+        if not isinstance(call, Call):
+            return None
+        patched = self.evidence.replaced(call.task)
+        return f"{call.task}.{patched}: what is called there is not published" if patched else None
 
     def _naive(self) -> str | None:
         eta = self.expectation.node.options.get("eta") if isinstance(self.expectation.node, Call) else None

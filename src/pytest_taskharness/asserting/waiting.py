@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..timeline import Run
 from .evidence import Evidence
 from .texts import counted
 
-__all__ = ["uncommitted", "undriven"]
+__all__ = ["applied", "uncommitted", "undriven"]
 
 __tracebackhide__ = True
+
+
+def applied(x: Any) -> list[str]:
+    """The result of ``apply()``, which publishes nothing."""
+    text = "apply() has run the body at once, without a message and a worker: use harness.perform(task.s(…))"
+    return [text] if type(x).__name__ == "EagerResult" else []
 
 
 def undriven(evidence: Evidence, runs: Sequence[Run]) -> list[str]:

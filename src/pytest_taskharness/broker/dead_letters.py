@@ -27,6 +27,7 @@ def buried(payload: Mapping[str, Any], queue: str, reason: str, *, at: datetime,
         "exchange": arguments.dead_letter_exchange or "",
         "routing_key": info.get("routing_key", queue) if key is None else key,
     }
+    headers.pop("x-delivery-count", None)  # of a quorum queue, which alone counts
     left = {name: value for name, value in payload.items() if name != "redelivered"}
     return {**left, "headers": headers, "properties": properties}
 
@@ -45,7 +46,7 @@ def _death(queue: str, reason: str, at: datetime, info: Mapping[str, Any], expir
         "reason": reason,
         "count": 1,
         "queue": queue,
-        "time": at.replace(microsecond=0),  # an AMQP timestamp is whole seconds
+        "time": at.replace(microsecond=0, tzinfo=None),  # whole seconds in UTC: as py-amqp reads an AMQP timestamp
         "exchange": info.get("exchange") or "",
         "routing-keys": [info.get("routing_key") or queue],
     }

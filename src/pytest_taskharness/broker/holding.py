@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from .arguments import QueueArguments
 from .profiles import Profile
-from .queued import QueuedMessage
+from .queued import Overdue, QueuedMessage
 
 __all__ = ["Holding"]
 
@@ -16,6 +17,7 @@ class Holding:
     """The part of a broker that knows who holds what."""
 
     arguments_of: Callable[[str], QueueArguments]
+    on_consumer_timeout: Callable[[Any, list[Any], float], object]
 
     def __init__(self, now: Callable[[], datetime], profile: Profile) -> None:
         """Nobody holds anything."""
@@ -64,3 +66,10 @@ class Holding:
             return None  # it waits in RabbitMQ, by Celery's delayed delivery, and is not delivered yet
         own = arguments.consumer_timeout
         return self.profile.consumer_timeout if own is None else own / 1000
+
+    def close_channels(self, overdue: Mapping[str, QueuedMessage]) -> None:
+        """RabbitMQ closes the channels of those who have held something for too long."""
+        for channel in dict.fromkeys(message.holder for message in overdue.values()):
+            held = [message for message in overdue.values() if message.holder is channel]
+            seconds = min(self.timeout_of(message) or 0.0 for message in held)
+            self.on_consumer_timeout(channel, list(map(Overdue.of, held)), seconds)

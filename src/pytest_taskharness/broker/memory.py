@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from math import inf
 from typing import Any
 
@@ -33,7 +34,7 @@ class MemoryBroker(Holding, Tampered):
         #: What its messages are stamped with.
         self.name = canary.new_name()
         self._queues: dict[str, Queue] = {}
-        self._tags = 0
+        self._tags = count(1)
         #: Its harness has ended; whoever still holds it must not believe that somebody will deliver.
         self.closed = False
         #: Its harness is about to end.
@@ -53,14 +54,13 @@ class MemoryBroker(Holding, Tampered):
 
     def next_tag(self) -> str:
         """A delivery tag: counted, so that two runs of a test have the same ones."""
-        self._tags += 1
-        return str(self._tags)
+        return str(next(self._tags))
 
     def declare(self, queue: str, arguments: Mapping[str, Any] | None = None) -> None:
         """Make a queue, unless it is there; its arguments are RabbitMQ's."""
         if queue not in self._queues:
             read = QueueArguments.read(arguments, heeded=self.profile.heeds_arguments)
-            self._queues[queue] = Queue(queue, read)
+            self._queues.setdefault(queue, Queue(queue, read))  # another thread may publish as well
             self._buries |= read.dead_letter_exchange is not None
 
     def put(self, queue: str, payload: Payload) -> bool:
@@ -166,7 +166,7 @@ class MemoryBroker(Holding, Tampered):
         """Take back what was held for too long, oldest first; RabbitMQ closes the channel, and that gives it back."""
         overdue = self.overdue()
         if self.profile.visibility_timeout is None:
-            self._close_channels(overdue)
+            self.close_channels(overdue)
             return []
         for tag in reversed(list(overdue)):
             self.take_for_lost(tag)
@@ -176,15 +176,9 @@ class MemoryBroker(Holding, Tampered):
         """When a message next becomes a dead letter because its time is over, or None."""
         return min(self._expiries(), default=None) if self._buries else None
 
-    def _close_channels(self, overdue: Mapping[str, QueuedMessage]) -> None:
-        for channel in dict.fromkeys(message.holder for message in overdue.values()):
-            held = [message for message in overdue.values() if message.holder is channel]
-            seconds = min(self.timeout_of(message) or 0.0 for message in held)
-            self.on_consumer_timeout(channel, list(map(Overdue.of, held)), seconds)
-
     def _expiries(self) -> Iterator[datetime]:
         """When the heads of queues with dead letters expire: RabbitMQ looks at nothing behind them."""
-        for queue in self._queues.values():
+        for queue in list(self._queues.values()):
             if queue.arguments.dead_letter_exchange is not None:
                 yield from (line[0].expires_at for line in queue.ranks.values() if line and line[0].expires_at)
 
@@ -193,7 +187,7 @@ class MemoryBroker(Holding, Tampered):
         if not self._buries:
             return
         now = self._now()
-        for queue in [each for each in self._queues.values() if each.arguments.dead_letter_exchange is not None]:
+        for queue in [each for each in list(self._queues.values()) if each.arguments.dead_letter_exchange is not None]:
             for line in list(queue.ranks.values()):
                 while line and line[0].expires_at is not None and line[0].expires_at <= now:
                     self._expire(line.popleft())

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from .arguments import NONE, QueueArguments
@@ -14,6 +15,8 @@ from .tampered import id_in
 __all__ = ["Overdue", "Payload", "Queue", "QueuedMessage"]
 
 Payload = dict[str, Any]
+
+_adding = Lock()
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Queue:
     def line(self, rank: int) -> deque[QueuedMessage]:
         """Those of one rank."""
         if rank not in self.ranks:
-            self.ranks = dict(sorted({**self.ranks, rank: deque()}.items()))
+            with _adding:  # of two threads, one would lose the line of the other
+                self.ranks = dict(sorted({rank: deque(), **self.ranks}.items()))
         return self.ranks[rank]
 
     def __iter__(self) -> Iterator[QueuedMessage]:

@@ -152,6 +152,10 @@ class RedisBroker(Tampered):
         """The client of kombu's channels."""
         return self.access.prefixing(self.prefix)
 
+    def ping(self) -> None:
+        """Ask for an answer; a server that is dead has none."""
+        self.client.ping()
+
     def next_tag(self) -> str:
         """A delivery tag; later ones are greater, also as texts."""
         return f"{self.name}-{next(self._tags):012}"

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.transport.virtual.exchange import STANDARD_EXCHANGE_TYPES
 from kombu.utils.scheduling import round_robin_cycle
 
@@ -227,6 +228,10 @@ class Channel(BroadcastChannel):
     def _put_fanout(self, exchange: str, message: Payload, routing_key: str | None = None, **kwargs: Any) -> None:
         for queue in self.own_queues(sorted(self._lookup(exchange, routing_key or ""))):
             self._open_broker().put(queue, canary.stamped(message, self.broker.name))
+
+    def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
+        """``Queue(max_priority=9)`` is ``x-max-priority``, where the broker heeds such a thing."""
+        return to_rabbitmq_queue_arguments(arguments, **kwargs) if self.broker.profile.heeds_arguments else arguments
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         self._reached_broker().declare(queue, kwargs.get("arguments"))

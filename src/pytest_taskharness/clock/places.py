@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["Places", "waits_for_something_real"]
@@ -72,6 +72,8 @@ class Places:
 
     def _behind_a_fake(self, value: object) -> object | None:
         """What freezegun's ``fake_monotonic`` stands for: once time is thawed, the real function is in that place."""
-        name = getattr(value, "__name__", "") if getattr(value, "__module__", "") == "freezegun.api" else ""
-        real = getattr(sys.modules.get("freezegun.api"), str(name).replace("fake_", "real_"), None)
+        # Its fakes are functions; some other objects warn whoever asks them for anything.
+        if type(value) is not FunctionType or value.__module__ != "freezegun.api":
+            return None
+        real = getattr(sys.modules.get("freezegun.api"), value.__name__.replace("fake_", "real_"), None)
         return self._reals.get(id(real))

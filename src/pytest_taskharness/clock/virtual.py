@@ -26,7 +26,9 @@ class VirtualTime:
 
     def __init__(self, start: datetime | None = None, *, library: str | None = None) -> None:
         """Freeze the process, or share the clock of a test that has frozen it."""
+        self._library = library
         self.freezer = Freezer(start, library=library)
+        self._left: datetime | None = None
         self.start = self._began = self._seen = self.now
         #: Called with (from, to) after each move.
         self.on_move: Callable[[datetime, datetime], object] = lambda before, after: None
@@ -34,7 +36,8 @@ class VirtualTime:
     @property
     def now(self) -> datetime:
         """The current instant (aware, UTC)."""
-        return self.freezer.now()
+        now = self.freezer.now()
+        return now if self._left is None else max(now, self._left)
 
     def monotonic(self) -> float:
         """Virtual seconds since the start: what the named monotonic readers of Celery and kombu get.
@@ -62,6 +65,23 @@ class VirtualTime:
         """Give the process its clock back."""
         self.freezer.close()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the process has its own clock, since :meth:`leave`."""
+        return self._left is not None
+
+    def leave(self) -> None:
+        """Give the process its clock back for a while, which this one follows as soon as it is there."""
+        self._left = self.now
+        self.freezer.close()
+
+    def come_back(self) -> None:
+        """Freeze the process anew, no earlier than it was left, or share the clock of a test that has frozen it."""
+        left, self._left = self.now, None
+        self.freezer = Freezer(library=self._library)
+        if not self.freezer.shared and left > self.now:
+            self.freezer.shift(left - self.now)
+
 
 class Clock(Generic[ReportT]):
     """The handle that users hold as ``harness.clock``.
@@ -80,16 +100,19 @@ class Clock(Generic[ReportT]):
         """The current virtual instant, aware, in UTC."""
         return self._time.now
 
-    def advance(self, **delta: float) -> ReportT:
+    def advance(self, *given: object, **delta: float) -> ReportT:
         """Let virtual time pass: ``clock.advance(hours=1, minutes=30)``.
 
         Args:
+            given: Nothing; what somebody gives without a name is explained.
             delta: What ``datetime.timedelta`` takes by name: weeks, days, hours, minutes, seconds, …
 
         Raises:
-            TimeTravelError: The sum is negative, or a name is not one of ``timedelta``'s.
+            TimeTravelError: The sum is negative, or something is not a number by one of ``timedelta``'s names.
             RunBudgetExceeded: Work at one instant never ends.
         """
+        if given:
+            raise TimeTravelError(_nameless(given[0]))
         step = span(delta, after=self.now, verb="clock.advance")
         if step < timedelta(0):
             raise TimeTravelError(
@@ -140,6 +163,13 @@ def span(delta: Mapping[str, Any], *, after: datetime, verb: str) -> timedelta:
     except (TypeError, ValueError, OverflowError) as error:
         raise TimeTravelError(f"{verb}({_written(delta)}): {error}. {_TAKES}") from None
     return step
+
+
+def _nameless(given: object) -> str:
+    """What to write in the place of ``clock.advance(60)``, and of ``clock.advance(timedelta(…))``."""
+    if isinstance(given, timedelta):
+        return f"clock.advance({given!r}): for a timedelta, write clock.advance_to(clock.now + …). {_TAKES}"
+    return f"clock.advance({given!r}): name the unit, as in clock.advance(seconds={given!r}). {_TAKES}"
 
 
 def _written(delta: Mapping[str, Any]) -> str:

@@ -68,3 +68,9 @@ class Registry:
         count = len(routes) if isinstance(routes, (dict, list, tuple)) else int(routes is not None)
         entries = f"{count} entr{'y' if count == 1 else 'ies'}"
         return f"no route sends {task_name} to {queue!r} (task_routes has {entries})"
+
+    def replaced(self, task_name: str) -> str | None:
+        """What a test has patched on a task."""
+        own = vars(self._app.tasks.get(task_name, object))
+        patched = next((verb for verb in ("delay", "apply_async") if verb in own), None)
+        return f"{patched} is a {type(own[patched]).__name__}" if patched else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from typing import Any
 
 from ..errors import ConfigurationError, hide_frames
 from ..servers.given import GivenURL
+from ..servers.given_rabbitmq import GivenRabbitMQ
 
-__all__ = ["check_concurrency", "check_queues", "check_types", "given_redis", "moment"]
+__all__ = ["check_concurrency", "check_queues", "check_types", "given_rabbitmq", "given_redis", "moment", "result_of"]
 
 __tracebackhide__ = hide_frames
 
@@ -16,6 +18,13 @@ __tracebackhide__ = hide_frames
 def given_redis(redis_url: str | GivenURL | None) -> GivenURL | None:
     """A Redis that runs already, and who named it; None where nobody did."""
     return GivenURL(redis_url, "Harness.open(redis_url=…)") if isinstance(redis_url, str) else redis_url
+
+
+def given_rabbitmq(rabbitmq_url: str | GivenRabbitMQ | None) -> GivenRabbitMQ | None:
+    """The same of a RabbitMQ."""
+    if isinstance(rabbitmq_url, str):
+        return GivenRabbitMQ(rabbitmq_url, "Harness.open(rabbitmq_url=…)")
+    return rabbitmq_url
 
 
 def check_types(config: object, seed: object) -> None:
@@ -59,3 +68,13 @@ def moment(start: datetime | str | None, *, what: str = "start") -> datetime | N
         return given.astimezone(timezone.utc)
     except OverflowError as error:
         raise ConfigurationError(f"{what}={start!r} is no time in UTC: {error}") from None
+
+
+def result_of(app: Any, x: Any) -> Any:
+    """Celery's result of what a test can wait for."""
+    if hasattr(x, "ready") and hasattr(x, "get"):
+        return x
+    task_id = x if isinstance(x, str) else getattr(x, "id", None)
+    if not isinstance(task_id, str):
+        raise ConfigurationError(f"wait() takes a result, a group of results, a run, a message or an id; given: {x!r}")
+    return app.AsyncResult(task_id)

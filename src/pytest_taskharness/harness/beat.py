@@ -157,9 +157,10 @@ class Beats:
         end = _end(begin, delta)
         if run:
             self._check_clock("simulate(run=True)", "simulate() without run=True")
-            return self._run(scheduler, begin, end)
+            with world.exclusively():
+                return self._run(scheduler, begin, end)
         plan = Plan(world, scheduler, directory=self._directory, asks=True)
-        with asking_at(begin) as clock, made(plan) as made_one:
+        with world.exclusively(), asking_at(begin) as clock, made(plan) as made_one:
             simulation = Simulation(world.app.timezone, all_entries(made_one))
             simulation.start, simulation.end = begin, end
             ask(made_one, simulation, clock=clock, end=end)

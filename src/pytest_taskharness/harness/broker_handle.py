@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..broker.tampered import id_in
 from ..errors import ConfigurationError, FidelityError, NoSuchMessage, hide_frames
 from ..timeline import Message, Run
 from .interruption import Interruption
-from .mail import Stored, as_message, copy_of, is_copy, retries_in, standing
+from .mail import Stored, as_message, copy_of, in_order, is_copy, retries_in, standing
 from .queues import known_queue, queue_names
 
 if TYPE_CHECKING:
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["Broker"]
 
 __tracebackhide__ = hide_frames
+
+VerbT = TypeVar("VerbT", bound=Callable[..., Any])
+
+
+def _alone(verb: VerbT) -> VerbT:
+    """A verb beside which nobody drives, and after which there may be something to do."""
+
+    @wraps(verb)
+    def alone(self: Broker, *args: Any, **kwargs: Any) -> Any:
+        with self._opened().exclusively():
+            return verb(self, *args, **kwargs)
+
+    return cast("VerbT", alone)
 
 
 class Broker:
@@ -57,7 +70,7 @@ class Broker:
     @property
     def unacked(self) -> list[Message]:
         """The messages that were delivered and are not acknowledged yet, in order of delivery."""
-        held = self._broker("unacked").unacked.values()
+        held = list(self._broker("unacked").unacked.values())
         return [as_message(stored, self._harness.timeline) for stored in held]
 
     @property
@@ -68,6 +81,7 @@ class Broker:
 
     # -- messages
 
+    @_alone
     def duplicate(self, x: Any, *, concurrently: bool | Sequence[int] = False) -> None:
         """Put a second copy of a message at the end of its queue, as a producer does that sends it again.
 
@@ -96,6 +110,7 @@ class Broker:
         if concurrently is not False:
             self._opened().together(run.id, None if concurrently is True else tuple(concurrently))
 
+    @_alone
     def redeliver(self, x: Any) -> None:
         """Deliver a message again, marked as redelivered: the broker takes its delivery for lost.
 
@@ -110,7 +125,7 @@ class Broker:
             NoSuchMessage: It was never delivered.
             FidelityError: The mode has no broker.
         """
-        broker, run = self._broker("redeliver()"), self._harness.run_of(x)
+        broker, run = self._open_broker("redeliver()"), self._harness.run_of(x)
         held = {tag: stored for tag, stored in broker.unacked.items() if id_in(stored.payload) == run.id}
         if held:
             self._take_for_lost(list(held))
@@ -128,6 +143,7 @@ class Broker:
             for tag in reversed(tags):  # each goes to the head of the queue
                 connection.default_channel.qos.restore_by_tag(tag)
 
+    @_alone
     def drop(self, x: Any) -> None:
         """Lose a message that waits in a queue; ``harness.tally.lost`` has its run.  Of several copies, the first.
 
@@ -139,13 +155,14 @@ class Broker:
             NoSuchMessage: It does not wait in a queue; the text says where it is.
             FidelityError: The mode has no broker.
         """
-        broker, run = self._broker("drop()"), self._harness.run_of(x)
+        broker, run = self._open_broker("drop()"), self._harness.run_of(x)
         waiting = [stored for stored in self._waiting(run) if not isinstance(x, Message) or is_copy(stored, x)]
         if not waiting or not broker.take_out(waiting[0]):
             raise NoSuchMessage(f"drop({_called(run)}) needs a message that waits in a queue: {self._where(run)}.")
         broker.on_taken_out(run.id)
         self._record(run, f"dropped from queue {waiting[0].queue!r}", dropped=1)
 
+    @_alone
     def reorder(self, queue: str | None = None, *, order: Sequence[Any] | None = None) -> None:
         """Put the messages that wait into another order; a more urgent priority still goes first.
 
@@ -158,7 +175,7 @@ class Broker:
             NoSuchMessage: One of the messages does not wait in the queue.
             FidelityError: The mode has no broker.
         """
-        self._broker("reorder()")
+        self._open_broker("reorder()")
         names = [self._known(queue)] if queue is not None else self._queues()
         if order is None:
             for name in names:
@@ -172,7 +189,7 @@ class Broker:
             if run.id not in self._ids(name):
                 raise NoSuchMessage(f"reorder(): {_called(run)} does not wait in queue {name!r}: {self._where(run)}.")
         ids = [run.id for run in runs]
-        self._arrange(name, partial(_in_order, ids))
+        self._arrange(name, partial(in_order, ids))
         found = self._ids(name)
         if found[: len(ids)] != ids:
             raise ConfigurationError(
@@ -197,6 +214,7 @@ class Broker:
 
     # -- interruptions
 
+    @_alone
     def hold(self, queue: str) -> Interruption:
         """Let a queue deliver nothing until :meth:`release`, or the end of the ``with`` block; publishing goes on.
 
@@ -212,6 +230,7 @@ class Broker:
         self._opened().recorder.record("fault", note=f"queue {name!r} is held", queue=name)
         return Interruption(lambda: self.release(name) if name in broker.on_hold else None)
 
+    @_alone
     def release(self, queue: str) -> None:
         """Let a held queue deliver again.
 
@@ -227,6 +246,7 @@ class Broker:
         broker.on_hold.discard(name)
         self._opened().recorder.record("fault", note=f"queue {name!r} is released", queue=name)
 
+    @_alone
     def outage(self) -> Interruption:
         """Let nobody reach the broker until the end of the ``with`` block.
 
@@ -245,6 +265,7 @@ class Broker:
         self._opened().lose_broker()
         return Interruption(lambda: self._end_outage() if broker.is_out else None)
 
+    @_alone
     def _end_outage(self) -> None:
         world = self._opened()
         world.recorder.record("fault", note="the outage has ended")
@@ -259,6 +280,15 @@ class Broker:
                 "mode='memory'."
             )
         return self._opened().broker
+
+    def _open_broker(self, verb: str) -> Any:
+        """One whose queues can be looked into and written to, while workers go on."""
+        if self._harness.mode == "rabbitmq+process":
+            raise FidelityError(
+                f"broker.{verb} changes what waits in a queue, which nobody can do to a RabbitMQ whose workers go on "
+                "by themselves. Run this test with mode='rabbitmq', or use worker().kill(), whose messages come again."
+            )
+        return self._broker(verb)
 
     def _stepped_broker(self, verb: str, instead: str) -> Any:
         if self._harness.mode.endswith("+process"):
@@ -307,16 +337,6 @@ class Broker:
 
     def _queues(self) -> list[str]:
         return queue_names(self._harness.app, self._opened())
-
-
-def _in_order(ids: list[str], messages: list[Any]) -> list[Any]:
-    rest, first = list(messages), []
-    for task_id in ids:
-        found = next((stored for stored in rest if id_in(stored.payload) == task_id), None)
-        if found is not None:
-            rest.remove(found)
-            first.append(found)
-    return [*first, *rest]
 
 
 def _called(run: Run) -> str:

@@ -87,7 +87,7 @@ class Exploring(Asserting):
         observer, selection = Observer(observe, reset), Selection.of(plans)
         if forked:
             self._open().ferry_or_refuse()
-        with closing(_Stage(self._alike, sig, forked=forked)) as stage:
+        with self._open().exclusively(), closing(_Stage(self._alike, sig, forked=forked)) as stage:
             return Idempotency(subject, stage, observer, selection=selection, limits=limits).answer()
 
     def assert_delivery(self, sig: Any, promise: str) -> list[str]:
@@ -110,7 +110,7 @@ class Exploring(Asserting):
             FidelityError: The mode has no worker that can die so.
         """
         subject = self._subject(sig)
-        with closing(_Stage(self._alike, sig)) as stage:
+        with self._open().exclusively(), closing(_Stage(self._alike, sig)) as stage:
             return Delivery(subject, stage, promise).answer()
 
     def _subject(self, sig: Any) -> Subject:

@@ -14,11 +14,13 @@ from ..clock.virtual import Clock
 from ..errors import FidelityError, HarnessClosed, LeftoverWork, UnconsumedMessage, hide_frames
 from ..report.attaching import attach_harness
 from ..servers.given import GivenURL
+from ..servers.given_rabbitmq import GivenRabbitMQ
 from ..timeline import Message, Run, Tally, Timeline
 from ..worker.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
-from .arguments import check_types, given_redis, moment
+from .arguments import check_types, given_rabbitmq, given_redis, moment
+from .background import Waiting
 from .beat import Beats
 from .bringing import bring_to
 from .broker_handle import Broker
@@ -35,7 +37,7 @@ __all__ = ["Harness"]
 __tracebackhide__ = hide_frames
 
 
-class Harness(Assertions, Exploring):
+class Harness(Assertions, Exploring, Waiting):
     """A Celery app under test: its messages, its workers and its clock.
 
     Get one from the ``harness`` fixture, or from :meth:`open` where fixtures do not reach (``@given``, unittest,
@@ -44,6 +46,8 @@ class Harness(Assertions, Exploring):
 
     clock: Clock[Report]
 
+    #: Whether it starts workers by itself, makes its app the current one, and shows in its configuration.
+    _leads: ClassVar[bool] = True
     #: A harness that nobody closes must not be taken apart by the garbage collector in the middle of another test.
     _never_closed: ClassVar[list[Harness]] = []
 
@@ -63,7 +67,7 @@ class Harness(Assertions, Exploring):
         config: Mapping[str, Any] | None = None, workers: int = 1, pool: str | None = None,
         visibility_timeout: float | None = None, consumer_timeout: float | None = None,
         strict_leftovers: bool = False, clock: str | None = None, redis_url: str | GivenURL | None = None,
-        fresh_workers: bool = False,
+        rabbitmq_url: str | GivenRabbitMQ | None = None, fresh_workers: bool = False,
     ) -> Harness:  # fmt: skip
         """Borrow an app and stop the clock; close the harness to give both back.
 
@@ -71,7 +75,8 @@ class Harness(Assertions, Exploring):
 
         Args:
             app: The Celery app, or a path to it as ``celery -A`` takes it.
-            mode: ``memory``, ``eager``, ``fakeredis``, ``redis`` or ``redis+process``.
+            mode: ``memory``, ``eager``, ``fakeredis``, ``redis``, ``redis+process``,
+                ``rabbitmq`` or ``rabbitmq+process``.
             start: The first instant of the virtual clock (aware, or ISO 8601 with an offset); the real now if not
                 given.
             seed: Makes what is random repeatable: the jitter of retries.
@@ -83,8 +88,9 @@ class Harness(Assertions, Exploring):
                 ``float("inf")`` where it never does.
             strict_leftovers: Whether closing raises :class:`LeftoverWork` where something is still pending.
             redis_url: A Redis that runs already, for the modes that need one; a server is started if not given.
+            rabbitmq_url: The same for a RabbitMQ.
             clock: ``freezegun`` or ``time-machine``; time-machine where it is installed if not given.  With
-                ``redis+process`` also ``real``: no virtual time, although libfaketime is installed.
+                real workers also ``real``: no virtual time, although libfaketime is installed.
             fresh_workers: Whether worker processes are started anew, also where those of another test could go on.
 
         Raises:
@@ -94,8 +100,9 @@ class Harness(Assertions, Exploring):
         modes.check(mode, origin="Harness.open(mode=…)")
         check_types(config, seed)
         stage = Stage(
-            mode, config or {}, given_redis(redis_url), visibility_timeout=visibility_timeout,
-            consumer_timeout=consumer_timeout, pool=pool, fresh_workers=fresh_workers,
+            mode, config or {}, given_redis(redis_url), given_rabbitmq(rabbitmq_url),
+            visibility_timeout=visibility_timeout, consumer_timeout=consumer_timeout, pool=pool,
+            fresh_workers=fresh_workers, discreet=not cls._leads,
         )  # fmt: skip
         stage.check()
         app = load_app(app) if isinstance(app, str) else checked_app(app, origin="Harness.open(app=…)")
@@ -104,9 +111,11 @@ class Harness(Assertions, Exploring):
             harness._given = {  # what a twin is opened with
                 "config": config, "workers": workers, "pool": pool, "visibility_timeout": visibility_timeout,
                 "consumer_timeout": consumer_timeout, "clock": clock, "redis_url": redis_url,
+                "rabbitmq_url": rabbitmq_url,
             }  # fmt: skip
             harness._build(stage, moment(start), seed=seed, clock=clock)
-            harness._workforce.employ(workers)
+            if cls._leads:
+                harness._workforce.employ(workers)
             harness.strict_leftovers = strict_leftovers
             harness._stack = stack.pop_all()
         cls._never_closed.append(harness)

@@ -10,7 +10,7 @@ from ..broker.tampered import Sent, arguments_in, id_in
 from ..errors import hide_frames
 from ..timeline import Message, Run, TaskName, Timeline
 
-__all__ = ["Stored", "as_message", "copy_of", "is_copy", "retries_in", "standing"]
+__all__ = ["Stored", "as_message", "copy_of", "in_order", "is_copy", "retries_in", "standing"]
 
 __tracebackhide__ = hide_frames
 
@@ -73,6 +73,17 @@ def copy_of(message: Message, broker: Any, waiting: Iterable[Stored], run: Run) 
 def _held(broker: Any, run: Run) -> list[Stored]:
     queues = [event.detail["queue"] for event in run.timeline if event.kind == "deliver"]
     return [Sent(each.payload, queues[-1]) for each in broker.unacked.values() if queues]
+
+
+def in_order(ids: list[str], messages: list[Any]) -> list[Any]:
+    """Those of these tasks first."""
+    rest, first = list(messages), []
+    for task_id in ids:
+        found = next((stored for stored in rest if id_in(stored.payload) == task_id), None)
+        if found is not None:
+            rest.remove(found)
+            first.append(found)
+    return [*first, *rest]
 
 
 def standing(run: Run, broker: Any, waiting: list[Stored]) -> str:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..broker.profiles import Profile, profile_for, visibility_timeout_in
+from ..broker.profiles import RABBITMQ
 from ..clock.virtual import VirtualTime
 from ..errors import ConfigurationError, FidelityError
 from ..faults import Script
 from ..servers.given import GivenURL
+from ..servers.given_rabbitmq import GivenRabbitMQ
 from ..timeline import Run, Timeline
 from ..worker.report import Report
+from .following import profile_of
 
 if TYPE_CHECKING:
     from ..worker.supply import Supply
 
-__all__ = ["Node", "Stage", "World"]
+__all__ = ["Attendant", "Node", "Stage", "World"]
 
 #: What pip installs for a mode that needs more than Celery itself.
-EXTRAS = {"fakeredis": "fakeredis", "redis": "redis", "redis+process": "redis"}
+EXTRAS = {"fakeredis": "fakeredis", "redis": "redis", "redis+process": "redis", "rabbitmq+process": "redis"}
 #: Where a broker's patience can end.
 _MODES_OF = {
     "visibility_timeout": "mode='memory', 'fakeredis', 'redis' or 'redis+process'",
-    "consumer_timeout": "mode='memory'",
+    "consumer_timeout": "mode='memory' or 'rabbitmq'",
 }
 
 
@@ -46,6 +48,31 @@ class Node(Protocol):
 
     def resume(self) -> None:
         """Go on."""
+
+
+class Attendant(Protocol):
+    """A thread that drives, while a block of the test lasts."""
+
+    steps: int
+    patience: float
+    has_ended: bool
+    error: BaseException | None
+    on_end: Callable[[], object]
+
+    def start(self) -> None:
+        """Begin."""
+
+    def ask_to_finish(self) -> None:
+        """End as soon as nothing is left to do."""
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until it has ended."""
+
+    def give_up(self) -> None:
+        """End it, whatever is left."""
+
+    def raise_error(self) -> None:
+        """Raise what has gone wrong in it."""
 
 
 class World(Protocol):
@@ -101,6 +128,18 @@ class World(Protocol):
     def run_until(self, moment: datetime) -> Report:
         """Let time pass."""
 
+    def attend(self, budget: Any) -> Attendant:
+        """A thread that drives whenever nobody else does."""
+
+    def exclusively(self) -> AbstractContextManager[None]:
+        """While entered, no other thread drives."""
+
+    async def wait_in_loop(self, result: Any, *, timeout: float | None) -> None:
+        """Drive from an event loop until a result is there."""
+
+    def driving_waits(self) -> AbstractContextManager[None]:
+        """While entered, waits of the standard library in the test's thread drive."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -110,19 +149,23 @@ class Stage:
         mode: The name of the mode.
         config: Celery settings of this test.
         redis: A Redis that runs already; one is started where a mode needs it and none is given.
+        rabbitmq: The same for a RabbitMQ.
         visibility_timeout: Seconds after which Redis' clients take an unacknowledged delivery for lost.
         consumer_timeout: Seconds after which RabbitMQ closes the channel of who has not acknowledged.
         pool: The kind of pool of a real worker process.
         fresh_workers: Whether no worker process of an earlier test goes on.
+        discreet: Whether the app looks as ever, and does not become the current one.
     """
 
     mode: str
     config: Mapping[str, Any]
     redis: GivenURL | None = None
+    rabbitmq: GivenRabbitMQ | None = None
     visibility_timeout: float | None = None
     consumer_timeout: float | None = None
     pool: str | None = None
     fresh_workers: bool = False
+    discreet: bool = False
 
     @property
     def is_real(self) -> bool:
@@ -143,13 +186,23 @@ class Stage:
             )
         if self.visibility_timeout is not None:
             self._check_seconds("visibility_timeout", self.visibility_timeout)
+            if self.mode.startswith("rabbitmq"):
+                raise FidelityError(
+                    f"visibility_timeout={self.visibility_timeout!r} belongs to Redis; RabbitMQ has consumer_timeout= "
+                    f"instead. Run this test with {_MODES_OF['visibility_timeout']}."
+                )
         if self.consumer_timeout is not None:
             self._check_seconds("consumer_timeout", self.consumer_timeout)
-            if self.mode not in {"memory", "eager"}:
+            if self.mode == "rabbitmq+process":
+                raise FidelityError(
+                    f"consumer_timeout={self.consumer_timeout!r} passes by the clock of the RabbitMQ, which is real in "
+                    f"mode {self.mode!r}. Run this test with {_MODES_OF['consumer_timeout']}."
+                )
+            if self.mode not in {"memory", "eager", "rabbitmq"}:
                 raise FidelityError(
                     f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode {self.mode!r} runs on "
-                    "Redis, which has visibility_timeout= instead. Run this test with mode='memory', with an app "
-                    "whose broker_url is amqp://."
+                    "Redis, which has visibility_timeout= instead. Run this test with mode='rabbitmq', or with "
+                    "mode='memory' and an app whose broker_url is amqp://."
                 )
 
     def _check_seconds(self, name: str, given: object) -> None:
@@ -188,9 +241,11 @@ class Stage:
         with ExitStack() as stack:
             stack.callback(time.close)
             supply = self.supply(app, time)
-            yield stack.enter_context(
-                stepped_world(app, supply, time=time, config=self.config, seed=seed, eager=self.mode == "eager")
-            )
+            eager = self.mode == "eager"
+            world = stepped_world(
+                app, supply, time=time, config=self.config, seed=seed, eager=eager, discreet=self.discreet
+            )  # fmt: skip
+            yield stack.enter_context(world)
 
     @contextmanager
     def _real(self, app: Any, *, start: datetime | None, seed: int, clock: str | None) -> Iterator[World]:
@@ -198,11 +253,26 @@ class Stage:
         from ..process.rig import process_world
         from ..servers.redis import the_redis
 
+        amqp = self._amqp(app)
         with process_world(
-            app, the_redis(self.redis), config=self.config, visibility_timeout=self.visibility_timeout,
+            app, the_redis(self.redis), amqp=amqp, config=self.config, visibility_timeout=self.visibility_timeout,
             pool=self.pool, start=start, seed=seed, clock=clock, reuse=not self.fresh_workers,
         ) as world:  # fmt: skip
             yield world
+
+    def _amqp(self, app: Any) -> Any:
+        """The RabbitMQ of real workers, None where they are on the Redis that has the results."""
+        if not self.mode.startswith("rabbitmq"):
+            return None
+        from ..servers.rabbitmq import the_rabbitmq
+
+        backend = str(self.config.get("result_backend") or app.conf.result_backend or "")
+        if backend.startswith("rpc"):
+            raise FidelityError(
+                f"result_backend={backend!r} sends results by the broker; mode {self.mode!r} has them on a Redis.\n"
+                "Run this test with mode='rabbitmq', or with config={'result_backend': 'redis://'}."
+            )
+        return the_rabbitmq(self.rabbitmq)
 
     def supply(self, app: Any, time: VirtualTime) -> Supply:
         """The broker and the result backend of this mode.
@@ -214,7 +284,9 @@ class Stage:
         if self.mode in {"memory", "eager"}:
             from ..worker.supply import memory_supply
 
-            return memory_supply(app, time=time, profile=self._profile(app))
+            return memory_supply(app, time=time, profile=profile_of(self, app))
+        if self.mode == "rabbitmq":
+            return self._rabbitmq(app, time)
         self._needs_libraries()
         from ..worker import redis_supply
         from ..worker.supply import options_for
@@ -227,35 +299,14 @@ class Stage:
         server = the_redis(self.redis)
         return redis_supply.redis_supply(app, options, time=time, url=server.url, server=server)
 
-    def _profile(self, app: Any) -> Profile:
-        """How the broker behaves that the app is configured for."""
-        from ..worker.supply import broker_url, options_for
+    def _rabbitmq(self, app: Any, time: VirtualTime) -> Supply:
+        from ..servers.rabbitmq import the_rabbitmq
+        from ..worker.rabbit_supply import rabbit_supply
 
-        url = broker_url(app, self.config)
-        profile = profile_for(url)
-        if self.mode == "eager":
-            return replace(profile, visibility_timeout=None, consumer_timeout=None)
+        profile = RABBITMQ
         if self.consumer_timeout is not None:
-            profile = self._with_consumer_timeout(profile, url)
-        if profile.visibility_timeout is not None:
-            timeout = visibility_timeout_in(options_for(app, self.config, self.visibility_timeout))
-            return replace(profile, visibility_timeout=timeout)
-        if self.visibility_timeout is not None:
-            raise FidelityError(
-                f"visibility_timeout={self.visibility_timeout!r} belongs to Redis; mode 'memory' follows the app's "
-                f"broker_url, which is {_scheme(url)}. Run this test with mode='fakeredis', 'redis' or "
-                "'redis+process', or with config={'broker_url': 'redis://'}."
-            )
-        return profile
-
-    def _with_consumer_timeout(self, profile: Profile, url: str | None) -> Profile:
-        if profile.consumer_timeout is None:
-            raise FidelityError(
-                f"consumer_timeout={self.consumer_timeout!r} belongs to RabbitMQ; mode 'memory' follows the app's "
-                f"broker_url, which is {_scheme(url)}. Leave it out, or run this test with "
-                "config={'broker_url': 'amqp://'}."
-            )
-        return replace(profile, consumer_timeout=self.consumer_timeout)
+            profile = replace(profile, consumer_timeout=self.consumer_timeout)
+        return rabbit_supply(app, self.config, time=time, server=the_rabbitmq(self.rabbitmq), profile=profile)
 
     def _needs_libraries(self) -> None:
         wanted = ["redis", *(["fakeredis", "lupa"] if self.mode == "fakeredis" else [])]
@@ -265,8 +316,3 @@ class Stage:
                 f"mode {self.mode!r} needs {' and '.join(missing)}. Install it with\n"
                 f"    pip install 'pytest-taskharness[{EXTRAS[self.mode]}]'"
             )
-
-
-def _scheme(url: str | None) -> str:
-    """A URL may have a password."""
-    return f"'{url.partition('://')[0]}://…'" if url else "not set"

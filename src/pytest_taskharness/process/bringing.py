@@ -38,7 +38,10 @@ def bring(world: ProcessWorld, task_id: str, moment: str) -> None:
     limit = world.limit_of(f"bring_to(…, {moment!r})")
     world.hear()
     while not _is_there(world, task_id, moment):
+        news = world.ledger.news
         _check(world, task_id, moment)
+        if world.ledger.news != news:
+            continue  # to look is to hear: perhaps of what would be waited for
         if world.quiescence.approach(limit) and not _is_there(world, task_id, moment):
             due = world.quiescence.next_due()
             if due is None:
@@ -80,4 +83,5 @@ def _queues_of(world: ProcessWorld, task_id: str) -> list[str]:
 
 
 def _consumed(world: ProcessWorld) -> set[str]:
-    return {queue for node in world.nodes if node.goes_on for queue in node.queues()} - world.broker.on_hold
+    held: set[str] = world.broker.on_hold
+    return {queue for node in world.nodes if node.goes_on for queue in node.queues()} - held

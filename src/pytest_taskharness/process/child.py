@@ -46,6 +46,7 @@ def _prepared_app(spec: Any) -> Any:
 
         sleep_by_the_clock()
     app = import_app(spec)
+    from .amqp_worker import is_amqp, own_copies
     from .beating import watch_beat
     from .belonging import belong_to_test
     from .collecting import watch_strategies
@@ -55,6 +56,8 @@ def _prepared_app(spec: Any) -> Any:
 
     belong_to_test(app, spec)
     scribe = the_scribe()
+    if is_amqp(scribe):
+        own_copies(app)
     listen(scribe, app)
     collection = watch_strategies(scribe)
     watch_consumer(scribe)

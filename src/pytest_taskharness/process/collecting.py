@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Task
 
+from .deliveries import tag_of
 from .faketime import whole_microseconds
 from .scribe import Scribe
 
@@ -73,12 +74,12 @@ def watch_strategies(scribe: Scribe) -> Collection:
 
 
 def _handle(collection: Collection, handle: Callable[..., Any], message: Any, *args: Any, **kwargs: Any) -> Any:
-    collection.arrived((message.headers or {}).get("id") or "", message.delivery_tag)
+    collection.arrived((message.headers or {}).get("id") or "", tag_of(message))
     try:
         return handle(message, *args, **kwargs)
     finally:
         if message.acknowledged:
-            collection.settled(message.delivery_tag)
+            collection.settled(tag_of(message))
         collection.tell()
 
 

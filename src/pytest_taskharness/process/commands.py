@@ -17,6 +17,8 @@ from celery.worker import state
 from kombu.message import Message
 
 from ..worker.perform import _NoChannel
+from .amqp_channel import ToldChannel
+from .amqp_worker import show_life
 from .moving import reload_clock
 from .parting import end_processes, is_as_it_was, start_processes
 from .scribe import Scribe
@@ -70,6 +72,7 @@ class Commands:
         registered = original(consumer, hub)
         self._queues = self._queues or {queue.name for queue in consumer.task_consumer.queues}
         hub.add_reader(self._pipe, self._read, consumer)
+        show_life(self._scribe, consumer)
         return registered
 
     def _read(self, consumer: Any) -> None:
@@ -81,7 +84,12 @@ class Commands:
 
     def _mark(self, consumer: Any, token: str) -> None:
         """Say that all that was there before has been dealt with, and whether there is room for more."""
-        room = consumer.task_consumer.channel.qos.can_consume()
+        channel = consumer.task_consumer.channel
+        if isinstance(channel, ToldChannel):
+            channel.settle()
+            room = True
+        else:
+            room = channel.qos.can_consume()
         self._scribe.note("mark", token=int(token), has_room=bool(room))
 
     def _moved(self, consumer: Any, token: str) -> None:

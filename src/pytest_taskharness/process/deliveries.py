@@ -6,7 +6,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 
-__all__ = ["error_in", "identity_of", "shown_arguments", "state_after"]
+__all__ = ["error_in", "identity_of", "shown_arguments", "state_after", "tag_of"]
 
 
 def _headers(message: Any) -> dict[str, Any]:
@@ -19,6 +19,12 @@ def identity_of(message: Any) -> dict[str, Any]:
     if "task" in headers:
         return {"task": headers["task"], "id": headers.get("id")}
     return {"task": None, "id": (message.properties or {}).get("correlation_id")}
+
+
+def tag_of(message: Any) -> str:
+    """The broker's name for a delivery; AMQP counts them, on each channel anew."""
+    tag, serial = message.delivery_tag, getattr(message.channel, "serial", None)
+    return tag if serial is None else f"{serial}/{tag}"
 
 
 def shown_arguments(message: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def needs_faketime(what: str) -> str:
     if find_library() is not None:
         return f"{what} needs virtual time, and this harness was opened with clock='real'. Leave that out."
     return (
-        f"{what} needs virtual time; in mode 'redis+process' the worker is a real process with a real clock. Either "
+        f"{what} needs virtual time; the worker is a real process here, with a real clock. Either "
         "install the extra that moves real processes through time,\n"
         "    pip install 'pytest-taskharness[faketime]'\n"
         "or run this test with mode='memory', 'fakeredis' or 'redis', whose clock is virtual."
@@ -69,7 +69,7 @@ def out_of_time(world: ProcessWorld, limit: Limit) -> Exception:
 
 def out_of_runs(world: ProcessWorld, limit: Limit) -> str:
     """Bodies start and start."""
-    return run_budget(cast("Any", world), limit.max_runs)
+    return run_budget(cast("Any", world), limit.max_runs, verb=limit.verb)
 
 
 def standing(world: ProcessWorld) -> str:

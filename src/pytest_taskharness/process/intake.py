@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ..errors import hide_frames
@@ -28,14 +29,17 @@ class Intake:
         self._teller = Teller(world.app, world.recorder)
         #: Records are being taken in, or nobody wants to have any more.
         self.is_shut = False
+        #: Of two threads that hear, one takes in what has come.
+        self.lock = RLock()
 
     def take(self) -> bool:
         """All that has come; whether there was anything."""
-        self.is_shut, before = True, self.is_shut
-        try:
-            return self._take_all()
-        finally:
-            self.is_shut = before
+        with self.lock:
+            self.is_shut, before = True, self.is_shut
+            try:
+                return self._take_all()
+            finally:
+                self.is_shut = before
 
     def _take_all(self) -> bool:
         records = self._read()
@@ -44,6 +48,8 @@ class Intake:
             if "note" in record:
                 self._world.node(record["worker"]).take(record)
                 self._world.beats.take(record)
+                if record["note"] == "declared":
+                    self._world.broker.take(record)
             else:
                 self._tell(self._weaver.take(record))
                 if record["kind"] == "publish":
@@ -58,5 +64,6 @@ class Intake:
 
     def published(self, task_id: str, retries: int) -> None:
         """The test process has put a message into a queue."""
-        self._weaver.published(task_id, retries)
-        self._world.ledger.published(task_id)
+        with self.lock:
+            self._weaver.published(task_id, retries)
+            self._world.ledger.published(task_id)

@@ -211,6 +211,10 @@ class Ledger:
         """How many messages are in a queue, or on their way from there to a worker."""
         return sum(count for count in self._coming.values() if count > 0)
 
+    def coming_by_id(self) -> Counter[str | None]:
+        """How many of them each task has."""
+        return Counter({task_id: count for task_id, count in self._coming.items() if count > 0})
+
     def deliveries(self, worker: str | None = None) -> list[Delivery]:
         """What workers hold, or one worker."""
         return [each for each in self._open if worker in {None, each.worker}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from typing import Any
 
@@ -32,9 +33,14 @@ class Ear:
         self.server = None
         return True
 
-    def wait(self, deadline: float | None) -> bool:
-        """Until something comes, or a process ends; False where the deadline (``Real.monotonic``) has passed."""
+    def wait(self, deadline: float | None, *, bell: int | None = None) -> bool:
+        """Until something comes, or a process ends; False where the deadline (``Real.monotonic``) has passed.
+
+        A bell is a pipe that somebody may ring, so that nobody waits here any longer.
+        """
         poll = select.poll()
+        if bell is not None:
+            poll.register(bell, select.POLLIN)
         for worker in self._workers:
             if not worker.process.closed:
                 poll.register(worker.journal, select.POLLIN)
@@ -43,4 +49,7 @@ class Ear:
         if self.server is not None:
             poll.register(self.server, select.POLLIN)
         left = None if deadline is None else max(0.0, deadline - Real.monotonic()) * 1000
-        return bool(poll.poll(left))
+        rung = poll.poll(left)
+        if bell in dict(rung):
+            os.read(bell, 4096)
+        return bool(rung)

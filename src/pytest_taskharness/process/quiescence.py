@@ -95,6 +95,15 @@ class Quiescence:
         while not self.approach(limit):
             pass
 
+    @property
+    def would_wait(self) -> bool:
+        """Whether something has to happen before :meth:`approach` would return."""
+        now = self._world.time.now
+        busy = self._world.busy()
+        if not busy:
+            return bool(self._awake_beats())
+        return not all(self._world.ledger.lacks_only_acknowledgement(delivery, now) for delivery in busy)
+
     def approach(self, limit: Limit) -> bool:
         """Wait for the next thing that happens, where something has to; whether nothing is left to do now."""
         busy = self._world.busy()
@@ -136,9 +145,9 @@ class Quiescence:
 
     def _is_calm(self, limit: Limit) -> bool:
         """Whether no message is on its way to a worker; asks them where only they can know.  False: look again."""
-        for _ in range(ROUNDS):
+        for looked in range(ROUNDS):
             self._census = self._world.census()
-            if not self._expects_more(self._census):
+            if not self._expects_more(self._census) and (looked or self._census.is_whole or not self._workers()):
                 return not self._world.hear()
             if not self._has_nothing_to_add(limit):
                 return False
@@ -214,8 +223,8 @@ class Quiescence:
     def _first_restore(self) -> datetime | None:
         going = {node.name for node in self._workers()}
         delivered = (each.since for each in self._world.ledger.deliveries() if each.worker in going)
-        first = min(delivered, default=None)
-        return None if first is None else first + timedelta(seconds=self._world.broker.visibility_timeout)
+        first, timeout = min(delivered, default=None), self._world.broker.visibility_timeout
+        return None if first is None or timeout is None else first + timedelta(seconds=timeout)
 
     def _restore(self) -> None:
         """Have a worker look for messages to restore; again after another timeout."""

@@ -17,12 +17,14 @@ from ..clock.virtual import VirtualTime
 from ..errors import FidelityError, ServerError, hide_frames
 from ..recorder import Recorder
 from ..servers.guarded import GuardedProcess
+from ..servers.rabbitmq import RabbitServer
 from ..servers.redis import RedisServer
 from ..timeline import Timeline
 from ..worker.redbeat import lead_redbeat_home, redbeat_settings
 from ..worker.redis_supply import redis_supply
 from ..worker.supply import Supply, options_for
 from ..worker.takeover import borrowed, virtual_readers
+from .amqp_broker import AmqpBroker
 from .backend import ProcessRedisBackend
 from .broadcasting import watch_control
 from .crew import Crew, engage, leave
@@ -47,7 +49,7 @@ REAL = "real"
 def process_world(
     app: Any, server: RedisServer, *, config: Mapping[str, Any], visibility_timeout: float | None = None,
     pool: str | None = None, arguments: Sequence[str] = (), start: datetime | None = None, seed: int = 0,
-    clock: str | None = None, reuse: bool = True,
+    clock: str | None = None, reuse: bool = True, amqp: RabbitServer | None = None,
 ) -> Iterator[ProcessWorld]:  # fmt: skip
     """A world without workers yet; its time is virtual where libfaketime is installed.
 
@@ -62,6 +64,7 @@ def process_world(
         seed: Makes what is random in the test process repeatable.
         clock: What freezes the test process (``freezegun``, ``time-machine``), or ``real`` for the real clock.
         reuse: Whether workers of an earlier test may go on, and those of this one for a later one.
+        amqp: Where the broker is, if not on that server too.
 
     Raises:
         ConfigurationError: No worker could import the app, or there is no such pool.
@@ -73,7 +76,7 @@ def process_world(
     hiring = Hiring(app, pool=checked_pool(pool), arguments=checked_arguments(arguments), library=library)
     options = options_for(app, config, visibility_timeout)
     is_ours = server.process is not None
-    if reuse and is_ours:
+    if reuse and is_ours and amqp is None:
         hiring.make_key = partial(hiring.key_with, config, server.url, options)
         hiring.key = hiring.make_key()
     with ExitStack() as stack:
@@ -81,17 +84,26 @@ def process_world(
         recorder = Recorder(Timeline(time.now), time)
         supply = redis_supply(app, options, time=time, url=server.url, server=server)
         hiring.crew = engage(hiring.key)
-        broker, settings = _shared(app, supply, hiring.crew, config=config)
+        store, settings = _shared(app, supply, hiring.crew, config=config)
+        broker: Any = store
+        connect = supply.connect
+        if amqp is not None:
+            stack.callback(store.close)
+            broker = AmqpBroker(amqp, options=options, clock_moves=library is not None)
+            connect, settings = broker.connect, {**settings, **broker.settings()}
         hiring.settings = {**hiring.carried, **settings}
         stack.callback(broker.close)
         make = ProcessWorld if library is None else VirtualProcessWorld
         world = make(app, time=time, recorder=recorder, broker=broker, hire=hiring.hire)
+        world.store = store
+        if isinstance(broker, AmqpBroker):
+            world.post = broker.of(world)
         backend = _backend_maker(app, world)
-        amqp = stack.enter_context(borrowed(app, config=settings, connect=supply.connect, make_backend=backend))
-        recorder.wrap_amqp(amqp)
-        world.moments.watch(amqp)
+        ours = stack.enter_context(borrowed(app, config=settings, connect=connect, make_backend=backend))
+        recorder.wrap_amqp(ours)
+        world.moments.watch(ours)
         watch_control(world)
-        world.listen_to_server(server.process)
+        world.listen_to_server((amqp or server).process)
         if isinstance(world, VirtualProcessWorld):
             stack.enter_context(virtual_readers(time, seed))
             sleeper = Sleeper(time.monotonic, cast("VirtualWaits", world.waits).sleep, world.lives_here)
@@ -147,7 +159,7 @@ def _leave(world: ProcessWorld, hiring: Hiring, server: GuardedProcess | None) -
     kept = {queue for node in world.nodes for queue in node.initial}
     crew.clean = partial(_clean_up, broker)
     crew.is_served = lambda: server is not None and server.poll() is None
-    broker.clean = lambda: clean_between_tests(broker, kept)  # type: ignore[method-assign]
+    broker.clean = lambda: clean_between_tests(broker, kept)
     assert hiring.key is not None
     leave(hiring.key, crew)
 
@@ -161,8 +173,8 @@ class _AtOnce(dict[Any, Any]):
 
 def _backend_maker(app: Any, world: ProcessWorld) -> Callable[[], Any]:
     def make_backend() -> Any:
-        lead_redbeat_home(app, world.broker)
-        backend = ProcessRedisBackend(app, broker=world.broker, waits=world.waits)
+        lead_redbeat_home(app, world.store)
+        backend = ProcessRedisBackend(app, broker=world.store, waits=world.waits)
         world.recorder.wrap_backend(backend)
         return backend
 

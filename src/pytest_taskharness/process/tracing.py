@@ -22,7 +22,7 @@ from celery.concurrency.base import BasePool
 from ..worker.batch import noticing_errors, requests_in
 from ..worker.pool import outcome_of
 from .collecting import Collection
-from .deliveries import error_in, state_after
+from .deliveries import error_in, state_after, tag_of
 from .scribe import Scribe, the_scribe
 from .sleeping import bodies
 
@@ -83,9 +83,9 @@ class _Handover:
     def __init__(self, request: Any) -> None:
         self.request = request
         self.id = request.id
-        self.tag = request._message.delivery_tag
+        self.tag = tag_of(request._message)
         #: Bodies of one task id may overlap: what belongs together has the same number.
-        self.told = {"tag": self.tag, "execution": f"{the_scribe().spec.name}-{next(self.numbers)}"}
+        self.told: dict[str, Any] = {"tag": self.tag, "execution": f"{the_scribe().spec.name}-{next(self.numbers)}"}
 
     def callback(self, on_success: Callable[..., Any]) -> Callable[..., Any]:
         """A pool process has sent an answer, whichever."""

@@ -41,6 +41,7 @@ class VirtualProcessWorld(ProcessWorld):
     time: VirtualTime
     #: What expires on the server does so by the test's clock.
     lets_keys_age = True
+    clock_moves = True
     way_out = (
         "end what does not end. On a virtual clock max_time= and timeout= count virtual seconds; what a body computes, "
         "or waits for outside of Celery, has to be done within the real ones"
@@ -109,7 +110,7 @@ class VirtualProcessWorld(ProcessWorld):
         """Jump to an instant at which something is due; returns when all workers know what time it is."""
         step = moment - self.time.now
         if step > timedelta(0):
-            shift_expiry(self.broker, step)
+            shift_expiry(self.store, step)
             for node in self.nodes:
                 if not node.process.closed:
                     write_instant(node.directory, moment)
@@ -173,19 +174,29 @@ class VirtualWaits(Waits):
     def sleep(self, seconds: float) -> None:
         """``time.sleep`` in the test: the world moves on."""
         self._reads.clear()
-        self._world.pass_until(self._world.time.now + timedelta(seconds=seconds))
+        if self._world.turn.attendants and seconds < 1 and self._world.busy():
+            Real.sleep(seconds)  # a body waits for something real, perhaps for what the test does next
+            return
+        with self._world.exclusively():
+            self._world.pass_until(self._world.time.now + timedelta(seconds=seconds))
 
     def looked_at_pending(self, task_id: str) -> None:
         """A state that is not final was read: the hundredth time in a row, somebody waits for it in a loop."""
         if self._world.hear():
             self._reads.clear()
         self._reads[task_id] = self._reads.get(task_id, 0) + 1
+        if self._world.turn.attendants:
+            return
         limit = super()._limit(None)
         if self._reads[task_id] >= BUSY_READS and (due := self._world.next(limit)) is not None:
             self._world.await_due(due, limit)
 
     def wait_for_event(self, timeout: float | None) -> bool:
         """Somebody blocks in ``drain_events``: a worker answers soon, or the time is up."""
+        with self._world.exclusively():
+            return self._bring_event(timeout)
+
+    def _bring_event(self, timeout: float | None) -> bool:
         limit = super()._limit(None)
         if self._world.hear():
             return True

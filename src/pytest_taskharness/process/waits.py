@@ -55,16 +55,21 @@ class Waits:
         """
         limit = self._limit(timeout)
         look_around = on_idle or (lambda: None)
-        self._world.hear()
-        while not ready():
-            if self._has_calmed_down(limit) and not ready():
-                look_around()
-                self._await_due(limit, timeout, waiting_for)
+        with self._world.exclusively():
+            self._world.hear()
+            while not ready():
+                if self._has_calmed_down(limit) and not ready():
+                    look_around()
+                    self._await_due(limit, timeout, waiting_for)
         look_around()
 
     def let_end(self, task_id: str) -> None:
         """The result is there; let the worker be done with the task too, so that whoever looks finds it ended."""
         limit = Limit("result.get()", PATIENCE, error=lambda limit: explain.out_of_time(self._world, limit))
+        with self._world.exclusively():
+            self._await_end(task_id, limit)
+
+    def _await_end(self, task_id: str, limit: Limit) -> None:
         self._world.hear()
         while any(delivery.id == task_id for delivery in self._world.busy()):
             self._world.quiescence.approach(limit)

@@ -18,8 +18,9 @@ from kombu.transport import redis, virtual
 from ..faults import Script
 from ..worker.apps import unregistered
 from ..worker.consumer import WatchedChannel
+from .amqp_worker import is_amqp, watch_amqp
 from .commands import Commands, stop_asking
-from .deliveries import identity_of, shown_arguments
+from .deliveries import identity_of, shown_arguments, tag_of
 from .faketime import whole_microseconds
 from .scribe import Scribe
 from .tracing import count_anew
@@ -29,7 +30,11 @@ __all__ = ["watch_consumer"]
 
 def watch_consumer(scribe: Scribe) -> None:
     """Watch the consumer that will be made in this process: what Celery and kombu do, they do as ever."""
-    arrivals, restores, polls = _Arrivals(scribe), _Restores(scribe), _Polls(scribe)
+    arrivals = _Arrivals(scribe)
+    if is_amqp(scribe):
+        watch_amqp(scribe)
+    else:
+        _watch_redis(scribe)
     commands = Commands(scribe, perform=arrivals.perform, count_anew=count_anew)
     _around(virtual.Transport, "_deliver", arrivals.deliver)
     _around(Consumer, "create_task_handler", arrivals.create_task_handler)
@@ -37,14 +42,8 @@ def watch_consumer(scribe: Scribe) -> None:
     _around(Consumer, "on_unknown_task", arrivals.on_unknown_task)
     _around(Consumer, "on_invalid_task", arrivals.on_invalid_task)
     _around(Consumer, "on_decode_error", arrivals.on_decode_error)
-    _around(redis.QoS, "restore_visible", restores.restore_visible)
-    _around(redis.QoS, "restore_by_tag", restores.restore_by_tag)
-    _around(redis.Channel, "_do_restore_message", restores.restore_message)
-    _around(redis.Channel, "_brpop_start", polls.brpop_start)
     _around(Consumer, "_schedule_bucket_request", partial(_schedule, scribe))
     _around(Consumer, "call_soon", _InOrder().call_soon)
-    _around(Consumer, "add_task_queue", polls.change_queues)
-    _around(Consumer, "cancel_task_queue", polls.change_queues)
     _around(Consumer, "register_with_event_loop", commands.register)
     _around(pidbox.Node, "reply", partial(_reply, scribe))
     _around(Pidbox, "on_message", partial(_obey, scribe, commands.obeyed))
@@ -52,6 +51,16 @@ def watch_consumer(scribe: Scribe) -> None:
     signals.task_revoked.connect(partial(_revoked, scribe), weak=False)
     signals.worker_ready.connect(partial(_ready, scribe), weak=False)
     signals.worker_shutting_down.connect(lambda **_: scribe.note("leaving"), weak=False)
+
+
+def _watch_redis(scribe: Scribe) -> None:
+    restores, polls = _Restores(scribe), _Polls(scribe)
+    _around(redis.QoS, "restore_visible", restores.restore_visible)
+    _around(redis.QoS, "restore_by_tag", restores.restore_by_tag)
+    _around(redis.Channel, "_do_restore_message", restores.restore_message)
+    _around(redis.Channel, "_brpop_start", polls.brpop_start)
+    _around(Consumer, "add_task_queue", polls.change_queues)
+    _around(Consumer, "cancel_task_queue", polls.change_queues)
 
 
 def _around(cls: type, name: str, wrapper: Callable[..., Any]) -> None:
@@ -111,12 +120,17 @@ class _Arrivals:
         return on_task_received
 
     def _arrived(self, message: Any) -> None:
-        identity, witness = identity_of(message), _Witness(self._scribe, message.delivery_tag)
+        identity, witness = identity_of(message), _Witness(self._scribe, tag_of(message))
         redelivered = bool((message.delivery_info or {}).get("redelivered"))
         about = {"retries": (message.headers or {}).get("retries") or 0}
-        detail = {"queue": self._queue, "redelivered": redelivered, **shown_arguments(message), **self._detail}
+        detail = {"queue": self._queue_of(message), "redelivered": redelivered, **shown_arguments(message)}
+        detail |= self._detail
         witness.record("deliver", about=about, **identity, **detail)
         message.channel = WatchedChannel(message.channel, witness, identity)  # type: ignore[arg-type]
+
+    def _queue_of(self, message: Any) -> str:
+        consumed = getattr(message.channel, "consumed", {})
+        return str(consumed.get((message.delivery_info or {}).get("consumer_tag"), self._queue))
 
     def on_unknown_message(self, original: Any, consumer: Any, body: Any, message: Any) -> Any:
         with self._poisoned(message, "not a task message"):
@@ -139,7 +153,7 @@ class _Arrivals:
         """A message that no task will run; Celery rejects it, and may then store that it has failed."""
         if not isinstance(message.channel, WatchedChannel):
             self._arrived(message)
-        identity, tag = identity_of(message), message.delivery_tag
+        identity, tag = identity_of(message), tag_of(message)
         self._scribe.record("poison", tag=tag, note=note, error=error, **identity)
         self._scribe.note("refusing", id=identity["id"], tag=tag)
         try:
@@ -186,7 +200,7 @@ class _Restores:
 def _received(scribe: Scribe, request: Any = None, **_: Any) -> None:
     note = f"held until {request.eta.isoformat()}" if request.eta else ""
     about = {"eta": request.eta, "acks_late": bool(request.task.acks_late)}
-    tag = request._message.delivery_tag
+    tag = tag_of(request._message)
     scribe.record("receive", task=request.task.name, id=request.id, tag=tag, about=about, note=note)
 
 
@@ -198,7 +212,7 @@ def _revoked(scribe: Scribe, request: Any = None, expired: bool = False, termina
 def _schedule(scribe: Scribe, original: Any, consumer: Any, bucket: Any) -> Any:
     """A rate limit: what is left in the bucket waits for a token."""
     scheduled = original(consumer, bucket)
-    waiting = [request._message.delivery_tag for request, _ in bucket.contents]
+    waiting = [tag_of(request._message) for request, _ in bucket.contents]
     if waiting:
         due = scribe.time.now + timedelta(microseconds=whole_microseconds(bucket.expected_time(1)))
         scribe.note("limited", tags=waiting, due=due)

@@ -7,9 +7,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from ..broker.redis_broker import RedisBroker
 from ..clock.real import Real
-from ..errors import FidelityError, WorkerDied, hide_frames
+from ..errors import FidelityError, hide_frames
 from ..faults import Script
 from ..recorder import Recorder
 from ..servers.guarded import GuardedProcess
@@ -17,10 +16,13 @@ from ..timeline import Event, Run, Timeline
 from ..worker.perform import perform
 from ..worker.report import Report
 from ..worker.sources import Source
+from ..worker.turn import Turn
 from . import explain
+from .attending import Attended
 from .beats import Beats
 from .bringing import bring
-from .census import Census, count
+from .burying import bury, notice_deaths
+from .census import Census, Post, RedisPost
 from .held import Delivery
 from .intake import Intake
 from .ledger import Ledger
@@ -41,7 +43,7 @@ PATIENCE = 30.0
 Hire = Callable[..., WorkerProcess]
 
 
-class ProcessWorld:
+class ProcessWorld(Attended):
     """The worker processes of one app, and what is known of them.
 
     Attributes:
@@ -57,13 +59,18 @@ class ProcessWorld:
     way_out = "end what does not end, or give it longer: settle(max_time=…), result.get(timeout=…)"
     #: The bodies that wait inside one another in the test's own thread: none.
     stack = ()
+    #: Whether the test moves the workers' clock.
+    clock_moves = False
 
-    def __init__(self, app: Any, *, time: Any, recorder: Recorder, broker: RedisBroker, hire: Hire) -> None:
+    def __init__(self, app: Any, *, time: Any, recorder: Recorder, broker: Any, hire: Hire) -> None:
         """Nothing runs before :meth:`add_node`."""
         self.app = app
         self.time = time
         self.recorder = recorder
         self.broker = broker
+        #: The server that the messages are on, and the keys that age.
+        self.post: Post = RedisPost(broker)
+        self.store = broker
         self.nodes: list[WorkerProcess] = []
         self.ledger = Ledger()
         self.beats = Beats()
@@ -73,6 +80,9 @@ class ProcessWorld:
         self._ear = Ear(self.nodes)
         self._intake = Intake(self, self._ear.read)
         self._reported = 0
+        #: Who drives.
+        self.turn = Turn()
+        self._attendants = []
         self.moments = Moments(lambda: time.now)
         #: Something was done to workers that a later test could notice.
         self.is_marked = False
@@ -100,6 +110,7 @@ class ProcessWorld:
 
     def close(self) -> None:
         """End all workers."""
+        self.end_attendance()
         self.stop_hearing()
         with ExitStack() as stack:
             for node in self.nodes:
@@ -122,7 +133,8 @@ class ProcessWorld:
             ConfigurationError: It cannot import the app, or be started so.
             WorkerDied: It did not get ready.
         """
-        self.broker.client.ping()  # a worker would try for long to connect to a server that is dead
+        self.post.ping()  # a worker would try for long to connect to a server that is dead
+        self.post.await_birth(name)
         node = self._hire(name, queues=queues, concurrency=concurrency, **how)
         node.await_closed = self._await_closed
         self.nodes.append(node)
@@ -173,6 +185,10 @@ class ProcessWorld:
             heard = self._intake.take() or self._notice_deaths()
         return heard
 
+    def listen(self, bell: int) -> None:
+        """Wait until there is something to hear, or somebody rings a bell."""
+        self._ear.wait(None, bell=bell)
+
     def listen_to_server(self, server: GuardedProcess | None) -> None:
         """Notice its death too, whatever somebody waits for meanwhile; None: it is not ours."""
         self._ear.server = server
@@ -183,7 +199,9 @@ class ProcessWorld:
 
     def _hear_before_look(self) -> None:
         """Somebody looks at the timeline, perhaps we ourselves while we write it."""
-        if not self._intake.is_shut:
+        with self._intake.lock:  # another thread may be about to tell what it has read
+            is_shut = self._intake.is_shut
+        if not is_shut:
             self.hear()
 
     def node(self, name: str) -> WorkerProcess:
@@ -194,7 +212,9 @@ class ProcessWorld:
         if event.id is not None:
             event.at = self.moments.of(event.id, eta=event.detail["eta"], otherwise=event.at)
             self._intake.published(event.id, event.detail["retries"])
-        self.ensure_consumers()
+        with self._intake.lock:
+            self.ensure_consumers()
+        self.turn.wake()
 
     def ensure_consumers(self) -> None:
         """Workers that consume every queue consume also those that were created since."""
@@ -206,34 +226,16 @@ class ProcessWorld:
 
     def _queues(self) -> list[str]:
         """The queues of tasks: those that the app has here, and those that workers have published to."""
-        declared = (queue.name for queue in list(self.app.amqp.queues.values()))
+        declared = (queue.name for queue in list(self.app.amqp.queues.values()) if self.post.is_for_all(queue.name))
         return list(dict.fromkeys([*declared, *self.ledger.queues]))
 
     def census(self) -> Census:
         """What lies on the server now."""
-        return count(self.broker, self._queues())
+        return self.post.census(self._queues())
 
     def _notice_deaths(self) -> bool:
-        if self._ear.has_lost_server():
-            self.broker.client.ping()  # raises what became of it
-        dead = [node for node in self.nodes if node.alive and node.has_ended()]
-        for node in dead:
-            self._intake.take()  # its last words
-            held = self._bury(node)
-            if not (node.expected_to_end or node.is_leaving):
-                raise WorkerDied(explain.death(node, held))
-        self.beats.raise_failed()
-        return bool(dead)
-
-    def _bury(self, node: WorkerProcess) -> list[Delivery]:
-        node.alive = False
-        held = self.ledger.left(node.name)
-        self.beats.left(node.name)
-        unacked = self.census().unacked if held else {}
-        for delivery in held:
-            if delivery.tag not in unacked and not delivery.settled:
-                self.ledger.returned(delivery)
-        return held
+        with self._intake.lock:
+            return notice_deaths(self, self._ear, self._intake)
 
     # -- what the test does to workers
 
@@ -254,13 +256,14 @@ class ProcessWorld:
 
     def _end(self, node: WorkerProcess) -> None:
         self._intake.take()
-        self._bury(node)
+        bury(self, node)
 
     # -- driving
 
     def perform(self, signature: Any, *, attempt: int) -> Run:
         """One task, now, without a broker, in the first worker; what it publishes goes to the broker as ever."""
-        return perform(cast("Any", self), signature, attempt=attempt)
+        with self.exclusively():
+            return perform(cast("Any", self), signature, attempt=attempt)
 
     def _await_closed(self, tag: str) -> None:
         """Wait until a worker has dealt with a message that was handed over to it."""
@@ -281,7 +284,8 @@ class ProcessWorld:
 
     def bring_to(self, task_id: str, moment: str) -> None:
         """Wait until one run is at a moment."""
-        bring(self, task_id, moment)
+        with self.exclusively():
+            bring(self, task_id, moment)
 
     def limit_of(self, verb: str, seconds: float = PATIENCE) -> Limit:
         """How long a verb waits, in real seconds."""
@@ -334,7 +338,8 @@ class ProcessWorld:
 
     @contextmanager
     def _reporting(self) -> Iterator[Callable[[], Report]]:
-        # Workers go on between the verbs too: what they did belongs to the verb that comes after it.
-        seq, before = self._reported, self.time.now
-        yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
-        self._reported = len(self.timeline)
+        with self.exclusively():
+            # Workers go on between the verbs too: what they did belongs to the verb that comes after it.
+            seq, before = self._reported, self.time.now
+            yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
+            self._reported = len(self.timeline)

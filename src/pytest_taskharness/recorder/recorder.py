@@ -6,9 +6,11 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from inspect import unwrap
 from pathlib import Path
 from typing import Any, Protocol
 
+from celery._state import get_current_task
 from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps, loads
 
@@ -180,31 +182,33 @@ class Recorder:
         self, backend: Any, task_id: str, result: Any, *, state: str, traceback: Any, request: Any
     ) -> None:  # fmt: skip
         detail: dict[str, Any] = {"state": state}
+        task = request.task if isinstance(getattr(request, "task", None), str) else None
         if isinstance(result, BaseException):
             detail |= {"error": result, "traceback": traceback}
         elif state == "SUCCESS":
-            detail["result"] = self._as_read(backend, result)
+            detail["result"] = self._as_read(backend, result, task)
         elif state not in BUILT_IN_STATES:
-            detail["meta"] = self._as_read(backend, result)
-        task = getattr(request, "task", None)
-        self.record("store", task=task if isinstance(task, str) else None, id=task_id, **detail)
+            detail["meta"] = self._as_read(backend, result, task)
+        self.record("store", task=task, id=task_id, **detail)
 
-    def _as_read(self, backend: Any, value: Any) -> Any:
+    def _as_read(self, backend: Any, value: Any, task: str | None) -> Any:
         """What somebody who asks the backend gets: a tuple comes back as a list."""
         if isinstance(value, _SCALARS):
             return value
         # Whether anybody accepts it is a matter of those who read; result_accept_content may say that nobody does.
         read = snapshot(carried(backend.prepare_value(value), backend.serializer))
-        if self.warns_of_loss:
-            _warn("the result", list(differences(value, read, "result")))
+        lost = list(differences(value, read, "result")) if self.warns_of_loss else []
+        if lost:
+            _warn(f"the result of {task or 'a task'}", lost, _body_of(backend.app, task))
         return read
 
     def _unserializable_result(self, backend: Any, encode: Any, data: Any, error: Exception) -> Exception:
         subject, value = "The result", data
         if isinstance(data, dict) and "result" in data:
-            subject, value = f"The {data.get('status', 'stored')} result of {data.get('task_id')}", {
-                "result": data["result"]
-            }  # fmt: skip
+            task_id, value = data.get("task_id"), {"result": data["result"]}
+            running = get_current_task()
+            name = f"{running.name} " if running is not None and running.request.id == task_id else ""
+            subject = f"The {data.get('status', 'stored')} result of {name}{task_id}"
         return unserializable(subject, value, serializer=backend.serializer, encode=encode, error=error)
 
 
@@ -213,9 +217,15 @@ def _came_too_late(backend: Any, task_id: str, state: str) -> bool:
     return state == "REVOKED" and backend._get_task_meta_for(task_id)["status"] == "SUCCESS"
 
 
-def _warn(subject: str, lost: list[str]) -> None:
+def _body_of(app: Any, task: str | None) -> tuple[str, int]:
+    """Where the body of a task stands: nobody calls the one who stores its result."""
+    code = getattr(unwrap(app.tasks[task].run), "__code__", None) if task in app.tasks else None
+    return (code.co_filename, code.co_firstlineno) if code else (__file__, 0)
+
+
+def _warn(subject: str, lost: list[str], otherwise: tuple[str, int] = (__file__, 0)) -> None:
     if lost:
         text = f"{subject} changed on the way through the serializer: {'; '.join(lost)}"
         site = call_site()
-        where = (site.file, site.line) if site else (__file__, 0)
+        where = (site.file, site.line) if site else otherwise
         warnings.warn_explicit(LossyRoundTrip(text), None, *where)

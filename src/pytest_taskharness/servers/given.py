@@ -2,67 +2,35 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import socket
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
 from ..errors import ConfigurationError, ServerError
+from .somebodys import PATIENCE, SomebodysURL, masked
 
 __all__ = ["KEY_PREFIX", "GivenURL", "masked"]
 
 #: Every key that the harness writes begins so, on any server; a key that does not is somebody else's.
 KEY_PREFIX = "taskharness:"
-#: How long one answer may take, in real seconds.
-PATIENCE = 5.0
-
-SCHEMES = ("redis", "rediss", "redis+socket")
-
-
-def masked(url: str) -> str:
-    """The URL without user and password, for texts that people read; rather too much is hidden than too little."""
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", re.sub(r"(?<=://).*@", "***@", url))
 
 
 @dataclass(frozen=True)
-class GivenURL:
-    """The URL of a Redis that runs already.
+class GivenURL(SomebodysURL):
+    """The URL of a Redis that runs already: ``redis://``, ``rediss://`` or ``redis+socket://``.
 
     Attributes:
-        url: As Celery takes it: ``redis://``, ``rediss://`` or ``redis+socket://``.
-        source: Where it was given, for people: ``--taskharness-redis-url``.
         allow_nonempty: Whether its database may hold keys that are not ours.
-        allow_remote: Whether it may be on another machine.
     """
 
-    url: str = field(repr=False)
-    source: str
-    allow_nonempty: bool = False
-    allow_remote: bool = False
+    what = "Redis"
+    example = "redis://:password@127.0.0.1:6379/15"
+    places = "127.0.0.1, ::1 or a unix socket"
+    inside = "the database or the password"
+    schemes = ("redis", "rediss", "redis+socket")
+    port = 6379
 
-    def __str__(self) -> str:
-        """As ``redis://***@127.0.0.1:6379/15 (--taskharness-redis-url)``."""
-        return f"{masked(self.url)} ({self.source})"
-
-    @cached_property
-    def parts(self) -> SplitResult:
-        """The URL taken apart.
-
-        Raises:
-            ConfigurationError: It is no URL.  Python's own text would show a part of the password.
-        """
-        try:
-            parts = urlsplit(self.url)
-            parts.port  # noqa: B018 - computed, and checked, when it is read
-        except ValueError:
-            raise ConfigurationError(
-                f"{self.source} takes a URL, such as redis://:password@127.0.0.1:6379/15; given: {masked(self.url)!r}\n"
-                "Special characters of a password are written as %40, %2F, … (urllib.parse.quote)."
-            ) from None
-        return parts
+    allow_nonempty: bool = field(default=False, kw_only=True)
 
     def check(self) -> str:
         """Look whether tests may use it.
@@ -75,7 +43,7 @@ class GivenURL:
             ServerError: It does not answer, or lets nobody in with this password.
         """
         self._check_form()
-        if not self.allow_remote:
+        if not (self.allow_remote or self.parts.scheme == "redis+socket"):
             self._check_local()
         return self._ask()
 
@@ -88,11 +56,7 @@ class GivenURL:
         return None
 
     def _check_form(self) -> None:
-        if self.parts.scheme not in SCHEMES:
-            raise ConfigurationError(
-                f"{self.source} takes the URL of a Redis: {', '.join(f'{each}://' for each in SCHEMES)}; "
-                f"given: {masked(self.url)!r}"
-            )
+        self._check_scheme()
         database = self._database()
         if not database.isdecimal():
             raise ConfigurationError(
@@ -104,30 +68,6 @@ class GivenURL:
         if self.parts.scheme == "redis+socket":
             return parse_qs(self.parts.query).get("virtual_host", ["0"])[0].lstrip("/") or "0"
         return self.parts.path.strip("/") or "0"
-
-    def _check_local(self) -> None:
-        """Refuse a server that is not on this machine: production is elsewhere."""
-        if self.parts.scheme == "redis+socket" or self.parts.hostname is None:
-            return
-        addresses = self._addresses(self.parts.hostname)
-        if not all(address.is_loopback for address in addresses):
-            raise ConfigurationError(
-                f"expected a Redis on this machine; {self} is at {', '.join(map(str, addresses))}, "
-                "and could be one that somebody needs.\n"
-                "Ways out:\n"
-                "  - a server on 127.0.0.1, ::1 or a unix socket\n"
-                "  - no URL: the harness starts a server of its own\n"
-                "  - --taskharness-allow-remote (ini: taskharness_allow_remote = true), where it is there for tests, "
-                "as a service container of CI is"
-            )
-
-    def _addresses(self, host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-        """Where the host is, by number."""
-        try:
-            found = socket.getaddrinfo(host, self.parts.port or 6379, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise ServerError(self._unreachable(error)) from None
-        return [ipaddress.ip_address(each) for each in sorted({str(one[4][0]).partition("%")[0] for one in found})]
 
     def _ask(self) -> str:
         """One connection, a few commands that only read."""
@@ -191,17 +131,6 @@ class GivenURL:
         if "valkey_version" in info:
             return f"Valkey {info['valkey_version']}"
         return f"Redis {info.get('redis_version', '')}".strip()
-
-    def _unreachable(self, error: Exception) -> str:
-        text = str(error)
-        if password := self.parts.password:
-            text = text.replace(unquote(password), "***")
-        return (
-            f"expected a Redis at {self}; found instead: {type(error).__name__}: {text}\n"
-            "Ways out:\n"
-            "  - start that server, or correct the host, the port, the database or the password in the URL\n"
-            "  - no URL: the harness starts a server of its own"
-        )
 
 
 def redis_errors() -> type[Exception]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from . import archive, table
@@ -30,6 +31,7 @@ class Timeline:
         self._events: list[Event] = []
         self._by_id: dict[str, list[Event]] = {}
         self._published: list[Event] = []
+        self._lock = Lock()
         for event in events:
             self.append(event)
 
@@ -46,8 +48,9 @@ class Timeline:
         **detail: Any,
     ) -> Event:  # fmt: skip
         """Write down one event."""
-        event = Event(len(self._events), at, kind, task, id, worker, detail)
-        self.append(event)
+        with self._lock:  # of two threads, one writes after the other
+            event = Event(len(self._events), at, kind, task, id, worker, detail)
+            self.append(event)
         return event
 
     # -- looking
@@ -84,7 +87,7 @@ class Timeline:
     def runs(self, task: str | None = None) -> list[Run]:
         """All runs that were published or delivered, by the order of their first event."""
         self.before_look()
-        found = (Run(self, task_id) for task_id, events in self._by_id.items() if any(map(_makes_a_run, events)))
+        found = (Run(self, task_id) for task_id, events in list(self._by_id.items()) if any(map(_makes_a_run, events)))
         return [run for run in found if task is None or task in run.tasks]
 
     def runs_since(self, seq: int) -> list[Run]:

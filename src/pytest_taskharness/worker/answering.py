@@ -19,11 +19,24 @@ class _Answered(Mailbox):  # type: ignore[misc]
 
     taskharness_world: World
 
+    def _broadcast(
+        self, command: Any, arguments: Any = None, destination: Any = None, reply: bool = False, *args: Any,
+        **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        if reply:
+            self.taskharness_world.before_answering()
+        return super()._broadcast(command, arguments, destination, reply, *args, **kwargs)
+
+    def _publish(self, *args: Any, **kwargs: Any) -> Any:
+        super()._publish(*args, **kwargs)
+        self.taskharness_world.turn.wake()
+
     def _collect(
         self, ticket: Any, limit: int | None = None, timeout: float | None = 1, callback: Any = None,
         channel: Any = None, accept: Any = None,
     ) -> Any:  # fmt: skip
-        self.taskharness_world.obey()
+        with self.taskharness_world.exclusively():
+            self.taskharness_world.obey()
         self.taskharness_world.waits.asked_workers()
         answers = self.reply_queue(channel or self.connection.default_channel)
         there = answers.queue_declare().message_count
@@ -32,9 +45,9 @@ class _Answered(Mailbox):  # type: ignore[misc]
         return super()._collect(ticket, limit=limit, timeout=timeout, callback=callback, channel=channel, accept=accept)
 
 
-def answer_at_once(world: World) -> None:
-    """For as long as the app is borrowed: its ``control`` is made anew for each harness."""
-    mailbox = world.app.control.mailbox
+def answer_at_once(world: World, app: Any) -> None:
+    """For as long as the app is borrowed, or lent: its ``control`` is made anew for each harness."""
+    mailbox = app.control.mailbox
     kind = type(mailbox)
     mailbox.__class__ = _Answered if kind is Mailbox else type(kind.__name__, (_Answered, kind), {})
     mailbox.taskharness_world = world

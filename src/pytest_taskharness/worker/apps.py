@@ -40,8 +40,9 @@ def load_app(path: str) -> Any:
         error = _real(error)
         found = traceback.format_exception(type(error), error, user_part(error.__traceback__), chain=False)
         lines = "".join(found).rstrip()
+        where = f"\n\n{lines}" if "\n" in lines else ""  # one line says what the first one has said
         raise ConfigurationError(
-            f"the Celery app {path!r} cannot be imported: {type(error).__name__}: {error}\n\n{lines}\n\n"
+            f"the Celery app {path!r} cannot be imported: {type(error).__name__}: {error}{where}\n\n"
             f"It is looked up as `celery -A {path}` would: try that command in {here!r}."
         ) from error
 

@@ -142,10 +142,11 @@ class Company:
 
     def release(self, hold: Hold) -> None:
         """Let it go on."""
-        if hold in self._holds:
-            self._holds.remove(hold)
-        if hold.strands is not None:
-            hold.strands.release()
+        with self._world.exclusively():
+            if hold in self._holds:
+                self._holds.remove(hold)
+            if hold.strands is not None:
+                hold.strands.release()
 
     def never_held(self) -> list[tuple[str, str]]:
         """What was to be held, and on which worker, and has not come."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery
-from celery.app.trace import build_tracer
+from celery.app import trace
 from celery.worker import WorkController
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Celery 5.6.3 forgets what is held for its eta in its event loop; before 5.6.1 and since 5.7, ``on_close`` does it.
 LOOP_CLEARS_TIMER = (5, 6, 3) <= celery.VERSION[:3] < (5, 7)
 
-__all__ = ["SteppedConsumer", "SteppedController", "WatchedChannel"]
+__all__ = ["SteppedConsumer", "SteppedController", "Strategies", "WatchedChannel"]
 
 
 class SteppedController(WorkController):  # type: ignore[misc]
@@ -53,7 +53,7 @@ class SteppedController(WorkController):  # type: ignore[misc]
         return {**super().stats(), "total": self.node.started()}
 
 
-class _Strategies(dict):  # type: ignore[type-arg]
+class Strategies(dict):  # type: ignore[type-arg]
     """A task's strategy and tracer, made when its first message comes.
 
     Celery makes all of them at the start; most tests need one, and tasks that are defined inside a test come later.
@@ -69,7 +69,8 @@ class _Strategies(dict):  # type: ignore[type-arg]
         if name not in self.consumer.task_buckets:
             self.consumer.task_buckets[name] = self.consumer.bucket_for_task(task)
         with with_body(task, self.consumer.node.world):
-            task.__trace__ = build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
+            # By the name in its module: an agent that watches Celery may have replaced it after we were imported.
+            task.__trace__ = trace.build_tracer(name, task, app.loader, self.consumer.hostname, app=app)
         self[name] = task.start_strategy(app, self.consumer)
         return self[name]
 
@@ -78,7 +79,7 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
     """Celery's consumer, except that nobody loops: its event loop is whoever steps."""
 
     node: Node
-    Strategies = _Strategies
+    Strategies = Strategies
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         """No mingle, no gossip, no heartbeat, no agent, no delayed delivery."""

@@ -50,6 +50,12 @@ def complete(world: World, published: Event) -> None:
     Raises:
         RunBudgetExceeded: Its retries never end.
     """
+    with world.exclusively():
+        _complete(world, published)
+    _propagate(world, published)
+
+
+def _complete(world: World, published: Event) -> None:
     outer, world.put_off = world.put_off, [published]
     try:
         for event in world.put_off:  # which grows meanwhile
@@ -60,7 +66,6 @@ def complete(world: World, published: Event) -> None:
                 world.too_deep.clear()
     finally:
         world.put_off = outer
-    _propagate(world, published)
 
 
 def _is_followed(world: World, published: Event) -> bool:

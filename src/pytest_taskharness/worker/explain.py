@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from .pool import Execution
     from .world import World
 
-__all__ = ["deadlock", "endless_body", "generations", "run_budget", "time_budget", "unhandled"]
+__all__ = [
+    "attended_by_body",
+    "deadlock",
+    "endless_body",
+    "generations",
+    "nobody_notifies",
+    "run_budget",
+    "time_budget",
+    "unhandled",
+]
 
 #: How many runs, or links of a retry chain, are shown before the rest is only counted.
 SHOWN = 10
@@ -29,13 +38,45 @@ def deadlock(world: World, waiting_for: Iterable[str]) -> str:
     unfinished = [run.id for run in world.timeline.runs() if not run.finished]
     ids = [task_id for task_id in dict.fromkeys([*waiting_for, *unfinished]) if task_id not in blocked]
     count = len(ids) + len(blocked)
-    lines = [f"nothing can happen any more, but {count} run{'s are' if count != 1 else ' is'} not finished"]
+    unfinished_runs = f", but {count} run{'s are' if count != 1 else ' is'} not finished" if count else ""
+    lines = [f"nothing can happen any more{unfinished_runs}"]
     lines += _blocked(world)
     for task_id in ids[:SHOWN]:
         lines += _standing(world, task_id, queued)
     if len(ids) > SHOWN:
         lines.append(f"  … and {len(ids) - SHOWN} more")
     return "\n".join([*lines, *_beats(world)])
+
+
+def sleeping(world: World) -> str:
+    """Why a test that sleeps and looks, and sleeps again, would do so for ever."""
+    return (
+        f"the test sleeps again and again, and {deadlock(world, [])}\n"
+        f"Does it wait for a task that was sent to another broker? This worker's app is {world.app.main!r}. Give the "
+        "task's app the same broker_url and result_backend (celery_config), or a worker of its own (start_worker(app))."
+    )
+
+
+def attended_by_body(task: str) -> str:
+    """Why a body cannot have ``background()``."""
+    return (
+        f"{task} opens background() in its body. Its worker is busy with that body, so that a thread could do nothing "
+        "before it has ended. Open the block in the test, around whatever waits."
+    )
+
+
+def nobody_notifies(world: World) -> str:
+    """Why a wait of the standard library would last for ever."""
+    return (
+        "the test waits without a timeout (Event.wait, Queue.get, Future.result, …), and neither a task nor another "
+        f"thread is there to end that: {deadlock(world, [])}{_failures(world)}"
+    )
+
+
+def _failures(world: World) -> str:
+    """The bodies that may have been about to end it."""
+    failed = [run for run in world.timeline.runs() if run.state == "FAILURE"]
+    return "".join(f"\n  {run.task} {short_id(run.id)}  FAILURE: {run.error!r}" for run in failed[:SHOWN])
 
 
 def _beats(world: World) -> list[str]:
@@ -138,6 +179,11 @@ def _expires(world: World) -> str:
     return str(expires) if isinstance(expires, timedelta) else f"{expires} s"
 
 
+def _has_reserved(node: Any, run: Run) -> bool:
+    """A process of its own does not show what it has."""
+    return any(each.task_id == run.id for each in getattr(node, "waiting", ()))
+
+
 def _held(world: World, run: Run) -> str:
     if world.broker.is_out:
         return ", and nobody can reach the broker: end the outage (leave its with block)"
@@ -145,7 +191,7 @@ def _held(world: World, run: Run) -> str:
     nodes = [node for node in world.nodes if node.name == name]
     if any(node.alive and node.paused for node in nodes):
         return f", held by {name}, which is paused: call resume()"
-    reserving = next((node for node in nodes if any(each.task_id == run.id for each in node.waiting)), None)
+    reserving = next((node for node in nodes if _has_reserved(node, run)), None)
     if reserving is not None:
         return f", reserved by {name}, but {_excuse(reserving)}"
     if name is None or any(node.alive for node in nodes):
@@ -205,8 +251,12 @@ def run_budget(world: World, max_runs: int, *, verb: str = "settle()") -> str:
     return (
         f"{verb} started {max_runs} task bodies (max_runs) and there is still work.\n{_busiest(world)}\n"
         "To fix this, end the retries (max_retries, or a mocked dependency that recovers), or raise the budget: "
-        f"settle(max_runs=…).{_beats_on(world)}"
+        f"{_WAYS.get(verb, 'settle(max_runs=…)')}.{_beats_on(world)}"
     )
+
+
+#: What else there is to do about a budget.
+_WAYS = {"background()": "background(max_runs=…); or leave the clock to the test: background(jumps=False)"}
 
 
 def _beats_on(world: World) -> str:
@@ -232,10 +282,10 @@ def endless_body(task: str, task_id: str, limit: int, *, line: int) -> str:
     )
 
 
-def time_budget(world: World, max_time: timedelta | None, due: datetime) -> str:
+def time_budget(world: World, max_time: timedelta | None, due: datetime, *, verb: str = "settle") -> str:
     """``settle(max_time=…)`` has work left."""
     return (
-        f"settle(max_time={max_time}) still has work: the next item is due at {offset(world.timeline.start, due)}.\n"
+        f"{verb}(max_time={max_time}) still has work: the next item is due at {offset(world.timeline.start, due)}.\n"
         f"{_busiest(world)}\n"
         "To fix this, give it more time, use clock.advance() to look at a window of time, or end the retries."
     )

@@ -98,7 +98,8 @@ def run_forked(world: World, execution: Execution, run: Callable[[], Any]) -> An
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # since Python 3.12, where another thread runs
-        pid = os.fork()
+        with world.timeline._lock:  # no other thread writes into it, and leaves its lock taken in the child
+            pid = os.fork()
     if pid == 0:
         os.close(reader)
         _be_the_child(world, execution, run, writer=writer)

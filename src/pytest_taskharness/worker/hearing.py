@@ -49,6 +49,7 @@ class Hearing:
         if (why := world.broker.dropped.pop(event.id, None)) is not None:
             world.recorder.record("drop", task=event.task, id=event.id, note=why, gone=1)
         world.sent_out(event)
+        world.turn.wake()
         if world.eager:
             world.descent.check_retries(event.id, retries)
             if not (retries and world.is_running(event.id)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import _state
 
-__all__ = ["local_tasks_removed"]
+__all__ = ["is_borrowed", "local_tasks_removed"]
 
 _MISSING = object()
 #: The apps of all open harnesses, outermost first.
@@ -42,6 +42,11 @@ def local_tasks_removed(app: Any) -> Iterator[None]:
             task.__dict__.pop("__trace__", None)
             if traces.get(name, _MISSING) is not _MISSING:
                 task.__dict__["__trace__"] = traces[name]
+
+
+def is_borrowed(app: Any) -> bool:
+    """Whether a harness is open on this app."""
+    return any(each is app for each in _borrowed)
 
 
 def _unregister_local(app: Any, known: Container[str]) -> None:

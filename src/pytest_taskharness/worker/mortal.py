@@ -28,7 +28,7 @@ class Mortal:
     broker: Broker
     eager: bool
     nodes: list[Node]
-    add_node: Callable[..., Node]
+    employ: Callable[[Node], Node]
     execution_here: Callable[[], Execution | None]
 
     def __init__(self) -> None:
@@ -125,5 +125,5 @@ class Mortal:
         while self._fallen:
             node = self._fallen.pop()
             place = self.nodes.index(node)
-            self.add_node(node.name, queues=node.only, concurrency=node.concurrency)
+            self.employ(node.again())
             self.nodes[place] = self.nodes.pop()

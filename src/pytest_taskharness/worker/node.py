@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from celery import _state, signals
@@ -41,6 +40,9 @@ class Node(Reserving):
 
     It consumes the queues that it was given, or every queue that its app knows.
     """
+
+    #: What boots it.
+    controller: Any = SteppedController
 
     def __init__(self, world: World, name: str, *, queues: list[str] | None = None, concurrency: int) -> None:
         """Not started yet."""
@@ -92,7 +94,7 @@ class Node(Reserving):
         mine = {"node": self}
         queues = self.app.amqp.queues
         consumed = queues._consume_from
-        self.worker = SteppedController(
+        self.worker = self.controller(
             app=self.app,
             hostname=f"{self.name}@taskharness",
             pool_cls=type("SteppedPool", (SteppedPool,), mine),
@@ -125,6 +127,10 @@ class Node(Reserving):
         signals.worker_process_init.send(sender=None)
         self.alive = True
 
+    def again(self) -> Node:
+        """Another one like it, not started yet."""
+        return Node(self.world, self.name, queues=self.only, concurrency=self.concurrency)
+
     def stop(self) -> None:
         """A warm shutdown: what is held for later goes back to the broker."""
         if self.alive:
@@ -146,6 +152,7 @@ class Node(Reserving):
     def resume(self) -> None:
         """Go on."""
         self.paused = False
+        self.world.turn.wake()
 
     def kill(self, note: str = "killed: its connection is lost", **told: Any) -> None:
         """The node dies: its connection is lost, and the broker redelivers what was not acknowledged."""
@@ -283,13 +290,6 @@ class Node(Reserving):
         """The requests that wait for their eta: a task's own, or that of a retry."""
         found = (due.entry.args[0] for due in self.timer.pending() if due.entry.args)
         return [request for request in found if getattr(request, "eta", None) is not None]
-
-    def free_pid(self) -> int:
-        """What the next body has as the number of its process."""
-        if not self.running:
-            return self.pid
-        taken = {execution.pid for execution in self.running}
-        return next(pid for pid in count(self.pid) if pid not in taken)
 
     def started(self) -> dict[str, int]:
         """How many bodies of each task it has started."""

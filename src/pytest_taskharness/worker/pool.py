@@ -223,7 +223,7 @@ class Job:
 
     def _target(self) -> Any:
         node = self.node
-        with node.executing(self.execution), denied_join_result():
+        with denied_join_result(), node.executing(self.execution):
             return _as_sent(self.target(*self.args, _loc=(node.app.tasks, node.accept, node.worker.hostname)))
 
     def _die_unheard(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Reserving:
     running: list[Execution]
     outlive: Callable[..., None]
     goes_on: Any
+    pid: int
 
     def __init__(self) -> None:
         """Nothing waits."""
@@ -85,3 +87,10 @@ class Reserving:
         """Its turn has come."""
         self.waiting.remove(reserved)
         self.outlive(reserved.start)
+
+    def free_pid(self) -> int:
+        """What the next body has as the number of its process."""
+        if not self.running:
+            return self.pid
+        taken = {execution.pid for execution in self.running}
+        return next(pid for pid in count(self.pid) if pid not in taken)

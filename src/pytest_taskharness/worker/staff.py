@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..errors import ConfigurationError
 from .company import Company, Lines, Together
 from .mortal import Mortal
 from .node import Node
-from .pool import Execution
+from .pool import Execution, Killed
 from .takeover import connect_anew
 
 if TYPE_CHECKING:
+    from .presence import Presence
     from .world import World
 
 __all__ = ["Staff"]
@@ -24,6 +25,10 @@ class Staff(Mortal):
     """The part of a world that has workers, and knows what runs on them."""
 
     app: Any
+    #: Its place in the process.
+    presence: Presence
+    #: Threads of ``background()`` that a body has kept from their end, and of whom later harnesses must not hear.
+    given_up: ClassVar[set[int]] = set()
 
     def __init__(self) -> None:
         """No worker yet; the calling thread is the test's own."""
@@ -36,6 +41,8 @@ class Staff(Mortal):
         #: The bodies that have a thread of their own.
         self.company = Company(self._world)
         self._owner = threading.get_ident()
+        #: Called before the workers are asked something.
+        self.before_answering: Callable[[], object] = lambda: None
 
     @property
     def _world(self) -> World:
@@ -50,32 +57,43 @@ class Staff(Mortal):
         Raises:
             ConfigurationError: It would try in vain to reach the broker.
         """
+        return self.employ(Node(self._world, name, queues=queues, concurrency=concurrency))
+
+    def employ(self, node: Node) -> Node:
+        """Start a worker.
+
+        Raises:
+            ConfigurationError: It would try in vain to reach the broker.
+        """
         if self.broker.is_out:
             raise ConfigurationError(
-                f"worker {name!r} cannot start during an outage: it would try to reach the broker until that is back. "
-                "Start it before, or after."
+                f"worker {node.name!r} cannot start during an outage: it would try to reach the broker until that is "
+                "back. Start it before, or after."
             )
-        node = Node(self._world, name, queues=queues, concurrency=concurrency)
-        node.start()
-        self.nodes.append(node)
+        with self._world.exclusively():
+            node.start()
+            self.nodes.append(node)
         return node
 
     def dismiss(self, node: Node) -> None:
         """A worker that nobody asks for any more."""
-        node.stop()
-        self.nodes.remove(node)
+        with self._world.exclusively():
+            node.stop()
+            self.nodes.remove(node)
 
     def kill(self, node: Node) -> None:
         """SIGKILL, as it were."""
-        node.kill()
+        with self._world.exclusively():
+            node.kill()
 
     def stop(self, node: Node, *, warm: bool = True) -> None:
         """Stop as on SIGTERM, or as on SIGQUIT: either way what is held goes back to the broker."""
-        if warm:
-            self.company.finish(node)
-            node.stop()
-        else:
-            node.kill()
+        with self._world.exclusively():
+            if warm:
+                self.company.finish(node)
+                node.stop()
+            else:
+                node.kill()
 
     def never_held(self) -> list[tuple[str, str]]:
         """The tasks, and their workers, of which a run was to be held, and none has come."""
@@ -105,14 +123,23 @@ class Staff(Mortal):
 
     def stay_dead(self) -> None:
         """End the body that asks, where it is dead."""
+        if self.given_up and threading.get_ident() in self.given_up:
+            raise Killed
         execution = self.execution_here()
         if execution is not None:
             execution.stay_dead()
 
     def lives_here(self) -> bool:
-        """Whether the calling thread lives in virtual time: the test's own, and one that runs a task."""
+        """Whether the calling thread lives in virtual time: the test's own, one of ``background()``, a body's."""
         here = threading.get_ident()
-        return here == self._owner or self.execution_here() is not None or self.company.strand_here() is not None
+        if here == self._owner or here in self._world.turn.attendants:
+            return True
+        return self.execution_here() is not None or self.company.strand_here() is not None
+
+    def can_drive_here(self) -> bool:
+        """Whether the calling thread is the test's own, and runs no body."""
+        is_open = self._world in self._world.open_worlds
+        return is_open and threading.get_ident() == self._owner and self.execution_here() is None
 
     def execution_here(self) -> Execution | None:
         """The body that the calling thread runs, innermost first."""

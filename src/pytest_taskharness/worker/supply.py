@@ -18,7 +18,7 @@ from .awaiting import Waiting
 from .backend import MemoryBackend
 from .forked import Ferry
 
-__all__ = ["Broker", "Supply", "broker_url", "memory_supply", "options_for"]
+__all__ = ["Broker", "Supply", "broker_url", "memory_supply", "options_for", "record_deaths"]
 
 
 class Broker(Protocol):
@@ -99,18 +99,20 @@ def memory_supply(app: Any, *, time: VirtualTime, profile: Profile) -> Supply:
     broker = MemoryBroker(lambda: time.now, profile=profile)
     url = address(broker)
 
-    def attach(recorder: Recorder) -> None:
-        broker.on_expired = partial(_expired, recorder)
-        broker.on_gone = partial(_gone, recorder)
-
     return Supply(
         broker,
         {"broker_url": url, "broker_read_url": url, "broker_write_url": url, "result_backend": url},
         lambda: connect(broker),
         lambda waits: MemoryBackend(app, waits=waits),
-        attach,
+        partial(record_deaths, broker),
         lambda backend: Ferry(broker, backend, land=broker.publish),
     )
+
+
+def record_deaths(broker: Any, recorder: Recorder) -> None:
+    """Write down what expires in a broker, and what becomes a dead letter there."""
+    broker.on_expired = partial(_expired, recorder)
+    broker.on_gone = partial(_gone, recorder)
 
 
 def broker_url(app: Any, config: Mapping[str, Any]) -> str | None:

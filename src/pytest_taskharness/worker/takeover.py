@@ -25,7 +25,7 @@ from kombu.pools import ProducerPool
 from ..clock.virtual import VirtualTime
 from .local_tasks import local_tasks_removed
 
-__all__ = ["applied", "borrowed", "connect_anew", "virtual_readers"]
+__all__ = ["applied", "borrowed", "connect_anew", "send_late", "virtual_readers"]
 
 #: What an app has made of its configuration; made anew from ours, and put back.
 _DERIVED = (
@@ -49,7 +49,8 @@ _NEEDED = {
 
 @contextmanager
 def borrowed(
-    app: Any, *, config: Mapping[str, Any], connect: Callable[..., Any], make_backend: Callable[[], Any]
+    app: Any, *, config: Mapping[str, Any], connect: Callable[..., Any], make_backend: Callable[[], Any],
+    current: bool = True,
 ) -> Iterator[Any]:  # fmt: skip
     """While entered, ``app`` publishes to ``connect()`` and stores in ``make_backend()``; yields its ``amqp``.
 
@@ -61,7 +62,8 @@ def borrowed(
         stack.enter_context(_configured(app, {**_NEEDED, **_own_entries(app), **config}))
         stack.enter_context(_fresh(app))
         stack.enter_context(_rebound(app, config))
-        stack.enter_context(_current(app))
+        if current:
+            stack.enter_context(_current(app))
         stack.enter_context(_clean_worker_state())
         stack.enter_context(_django_connections_kept(app))
         stack.enter_context(local_tasks_removed(app))
@@ -76,7 +78,7 @@ def _equipped(app: Any, stack: ExitStack, *, connect: Callable[..., Any], make_b
         return connect()
 
     amqp.Connection = connection
-    _send_late(amqp)
+    send_late(amqp)
     _fill_pools(app)
     stack.callback(_empty_pools, app)
     backend = make_backend()
@@ -84,7 +86,7 @@ def _equipped(app: Any, stack: ExitStack, *, connect: Callable[..., Any], make_b
     return amqp
 
 
-def _send_late(amqp: Any) -> None:
+def send_late(amqp: Any) -> None:
     """Celery's sender is made at the first publish: before 5.7 it hears of no receiver of a signal that comes later."""
 
     @cache

@@ -44,6 +44,10 @@ class Waits:
         self._reads: dict[str, int] = {}
         self._idle = 0
         self._asks = 0
+        #: Whoever sleeps again and again waits for a task, although it asks somebody else for its result.
+        self.knows_no_other = False
+        #: Called with the ids that somebody has waited for.
+        self.on_arrival: Callable[[list[str]], object] = lambda ids: None
 
     @property
     def now(self) -> datetime:
@@ -68,13 +72,14 @@ class Waits:
         """
         deadline = None if timeout is None else self._world.time.now + timedelta(seconds=timeout)
         look_around = on_idle or (lambda: None)
-        with self._blocking(waiting_for) as strike:
+        with self._world.exclusively(), self._blocking(waiting_for) as strike:
             while not ready():
                 strike()
                 if not self._world.take_step():
                     look_around()
                     self._let_time_pass(deadline, timeout, waiting_for)
             self._world.obey()  # what the one that it has waited for has told the workers, they have heard by now
+            self.on_arrival(waiting_for)
             strike()
         look_around()
         if deadline is not None and self._world.time.now > deadline:
@@ -119,6 +124,10 @@ class Waits:
 
     def wait_for_event(self, timeout: float | None) -> bool:
         """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps: do something, or pass the time."""
+        with self._world.exclusively():
+            return self._bring_event(timeout)
+
+    def _bring_event(self, timeout: float | None) -> bool:
         if self._world.obey() or self._world.take_step():
             return True
         due = self._world.next_due(though_in_vain=timeout is not None)
@@ -148,13 +157,19 @@ class Waits:
                 raise Deadlock(explain.deadlock(self._world, []))
 
     def _go_on(self) -> bool:
-        """Take a step, or jump to the next due instant; whether there was either."""
-        if self._world.take_step():
+        """Take a step, or jump to the next due instant; whether there was either, or somebody else does so."""
+        turn = self._world.turn
+        if not turn.take(0):
             return True
-        due = self._world.next_due()
-        if due is not None:
-            self._world.move_to(due)
-        return due is not None
+        try:
+            if self._world.take_step():
+                return True
+            due = self._world.next_due()
+            if due is not None:
+                self._world.move_to(due)
+            return due is not None
+        finally:
+            turn.give_back()
 
     def sleep(self, seconds: float) -> None:
         """``time.sleep``: in a task's body the clock moves; in the test the world moves on."""
@@ -162,6 +177,20 @@ class Waits:
         if execution is not None:
             self._sleep_in_body(execution, self._world.time.now + timedelta(seconds=seconds))
             return
+        if self._world.turn.attendants and seconds < 1 and self._is_overslept(seconds):
+            return
+        with self._world.exclusively():
+            self._sleep_in_test(seconds)
+
+    def _is_overslept(self, seconds: float) -> bool:
+        """Whether a body that waits for something real in the thread of ``background()`` takes as long."""
+        turn = self._world.turn
+        if not turn.take(seconds):
+            return True
+        turn.give_back()
+        return False
+
+    def _sleep_in_test(self, seconds: float) -> None:
         steps = len(self._world.timeline)
         self._reads = dict.fromkeys(self._reads, 0)  # a loop that sleeps is not a busy one
         self._world.pass_until(self._world.time.now + timedelta(seconds=seconds))
@@ -169,10 +198,12 @@ class Waits:
             self._waited_for_nothing()
 
     def _waited_for_nothing(self) -> None:
-        if self._reads and self._world.next_due() is None:
+        if (self._reads or self.knows_no_other) and self._world.next_due() is None:
             self._idle += 1
             if self._idle > IDLE_WAITS:
-                raise Deadlock(explain.deadlock(self._world, list(self._reads)))
+                raise Deadlock(
+                    explain.deadlock(self._world, list(self._reads)) if self._reads else explain.sleeping(self._world)
+                )
 
     def _sleep_in_body(self, execution: Execution, until: datetime) -> None:
         deadline = execution.deadline()

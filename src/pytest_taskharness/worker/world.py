@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -11,10 +10,11 @@ from typing import Any
 
 from ..clock.timer import Due
 from ..clock.virtual import VirtualTime
-from ..errors import Deadlock, RunBudgetExceeded, hide_frames
+from ..errors import RunBudgetExceeded, hide_frames
 from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
+from .attended import Attended
 from .bringing import bring
 from .descent import Descent
 from .eventloop import outside_event_loop
@@ -37,11 +37,9 @@ __tracebackhide__ = hide_frames
 
 #: How many bodies a verb starts, where a beat goes on sending.
 MOST_RUNS = 10_000
-#: Real seconds that a thread waits for another one to end its step.
-DRIVING_SECONDS = 30
 
 
-class World(Staff):
+class World(Staff, Attended):
     """The workers of one app, and what drives them.
 
     Worlds that are open at the same time (two apps in one test) share the process's clock, so driving one drives
@@ -70,7 +68,6 @@ class World(Staff):
         self.too_deep: list[Event] = []
         #: A body sleeps: workers may take messages in, and start nothing.
         self.asleep = False
-        self._lock = threading.RLock()
         self._turn = 0
         self._broken: Exception | None = None
         self._reported = 0
@@ -81,6 +78,7 @@ class World(Staff):
         self.meanwhile = Meanwhile(self)
         self.restores = Restores(self)
         self.hearing = Hearing(self)
+        self._attendants = []
         recorder.on_published = self.hearing.published
         recorder.before_effect = self.stay_dead
 
@@ -102,6 +100,7 @@ class World(Staff):
                 yield self
         finally:
             World.open_worlds.remove(self)
+            self.end_attendance()
             self.company.end()
             self.broker.ending = True
             for node in self.nodes:
@@ -109,20 +108,22 @@ class World(Staff):
 
     def perform(self, signature: Any, *, attempt: int) -> Run:
         """Run one task, now, without a broker."""
-        try:
-            return perform(self, signature, attempt=attempt)
-        finally:
-            self.raise_the_fallen()
+        with self.exclusively():
+            try:
+                return perform(self, signature, attempt=attempt)
+            finally:
+                self.raise_the_fallen()
 
     # -- one step
 
     def step(self) -> Run | None:
         """One due timer, else one delivery; None where neither is there."""
-        seq = len(self.timeline)
-        if not self.take_step():
-            return None
-        touched = next((event.id for event in self.timeline.events[seq:] if event.id), None)
-        return self.timeline.run(touched) if touched else None
+        with self.exclusively():
+            seq = len(self.timeline)
+            if not self.take_step():
+                return None
+            touched = next((event.id for event in self.timeline.events[seq:] if event.id), None)
+            return self.timeline.run(touched) if touched else None
 
     def take_step(self) -> bool:
         """The same, when only whether matters.
@@ -131,7 +132,7 @@ class World(Staff):
             TaskHarnessError: An error of ours has ended a task during the step.
         """
         self.on_step()
-        with self._driving():
+        with self.driving():
             if asyncio._get_running_loop() is None:
                 stepped = self._step()
             else:
@@ -144,24 +145,6 @@ class World(Staff):
         if self.execution_here() is None:
             self.raise_broken()
         return stepped
-
-    @contextmanager
-    def _driving(self) -> Iterator[None]:
-        """One thread steps at a time; a thread that a body waits for cannot step, as long as it waits."""
-        if self.company.strand_here() is not None:  # whoever drives waits for it
-            yield
-            return
-        if not self._lock.acquire(timeout=DRIVING_SECONDS):
-            names = ", ".join(execution.task_name for _, execution in self.stack)
-            raise Deadlock(
-                f"thread {threading.current_thread().name!r} has waited {DRIVING_SECONDS} real seconds to drive the "
-                f"worker, which another thread is driving (running: {names or 'no body'}). A body that waits for a "
-                "thread which publishes in eager mode, or calls result.get(), waits for itself."
-            )
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     def broke(self, error: Exception) -> Exception:
         """An error of ours inside a task would end as that task's failure: the verb that drives it raises it too."""
@@ -270,7 +253,8 @@ class World(Staff):
 
     def bring_to(self, task_id: str, moment: str) -> None:
         """Drive until one run is there, and not one step further."""
-        bring(self, task_id, moment)
+        with self.exclusively():
+            bring(self, task_id, moment)
 
     # -- many steps
 
@@ -333,11 +317,12 @@ class World(Staff):
 
     @contextmanager
     def _reporting(self) -> Iterator[Callable[[], Report]]:
-        # In eager mode the work was done at the calls, before the verb: it belongs to the verb's report.
-        seq = self._reported if self.eager else len(self.timeline)
-        before = self.time.now
-        yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
-        self._reported = len(self.timeline)
+        with self.exclusively():
+            # In eager mode the work was done at the calls, before the verb: it belongs to the verb's report.
+            seq = self._reported if self.eager else len(self.timeline)
+            before = self.time.now
+            yield lambda: Report.since(self.timeline, seq, elapsed=self.time.now - before)
+            self._reported = len(self.timeline)
 
 
 def _can_change(nodes: list[Node]) -> bool:

@@ -40,6 +40,10 @@ def report(): ...
 def alert(request=None, exc=None, traceback=None): ...
 
 
+@app.task(name="shop.tasks.mocked", shared=False)
+def mocked(): ...
+
+
 def at(seconds):
     return START + timedelta(seconds=seconds)
 
@@ -52,6 +56,9 @@ class Registry:
 
     def route_hint(self, task_name, queue):
         return f"no route sends {task_name} to {queue!r} (task_routes has 1 entry)" if queue == "mail" else None
+
+    def replaced(self, task_name):
+        return "delay is a MagicMock" if task_name == mocked.name else None
 
 
 class World:

@@ -8,7 +8,7 @@ from textwrap import dedent
 from unittest.mock import ANY
 
 import pytest
-from asserting_scenes import Scene, alert, at, charge, failure, log, report, send_email, sync_crm
+from asserting_scenes import Scene, alert, at, charge, failure, log, mocked, report, send_email, sync_crm
 from dirty_equals import IsPositiveInt
 from kombu import Queue
 
@@ -378,6 +378,14 @@ def test_a_retry_that_would_match_is_mentioned(scene):
 
     assert failure(scene.harness.assert_enqueued, sync_crm.s(7)).splitlines()[-1] == (
         "hint: one that matches was published as a retry, under the id of its first attempt; that does not count"
+    )
+
+
+def test_a_method_that_a_test_has_patched_is_mentioned(scene):
+    scene.publish(sync_crm, 7)
+
+    assert failure(scene.harness.assert_enqueued, mocked.s()).splitlines()[-1] == (
+        "hint: shop.tasks.mocked.delay is a MagicMock: what is called there is not published"
     )
 
 

@@ -53,6 +53,15 @@ def test_an_inline_errback_has_a_run():
     assert scene.harness.run_of(alert).inline
 
 
+def test_a_body_that_apply_has_run_is_no_run():
+    with pytest.raises(NoSuchRun) as caught:
+        scene_of_three().harness.run_of(sync_crm.apply((7,)))
+
+    assert str(caught.value).splitlines()[-1] == (
+        "hint: apply() has run the body at once, without a message and a worker: use harness.perform(task.s(…))"
+    )
+
+
 def test_several_runs_are_all_listed():
     with pytest.raises(AmbiguousRun) as caught:
         scene_of_three().harness.run_of(charge)

@@ -1,0 +1,248 @@
+"""The fixtures of ``celery.contrib.pytest``, and ``start_worker``, served by a stepped worker.
+
+A plugin of its own, which is registered where ``taskharness_replace_celery_fixtures`` says so.  The fixtures are
+Celery's own: what is replaced is the worker in a thread behind them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .config import MarkerOptions, Settings
+from .errors import hide_frames
+from .fixtures import OPENED, PASSING, SETTINGS, marked, place_of, said_of
+
+if TYPE_CHECKING:
+    from .harness import Harness
+
+__all__ = ["DropIn"]
+
+__tracebackhide__ = hide_frames
+
+STOCK = "celery.contrib.pytest"
+MARKER = "celery(**overrides): override celery configuration for a test case"
+
+
+@dataclass
+class _Lasting:
+    """A harness that may outlive a test.
+
+    Attributes:
+        harness: It is here while a test runs that uses it, and away between them.
+        fixture: The name of the fixture that opened it; None where every test uses it.
+    """
+
+    harness: Harness
+    fixture: str | None
+
+    def is_used_by(self, item: pytest.Item) -> bool:
+        """Whether the test asks for it, itself or by another fixture."""
+        return self.fixture is None or self.fixture in getattr(item, "fixturenames", ())
+
+
+class DropIn:
+    """Pytest's side of the drop-in."""
+
+    def __init__(self) -> None:
+        """Nothing of Celery is imported before the session starts."""
+        self._stack = ExitStack()
+        self._harnesses: list[_Lasting] = []
+        #: The fixtures that are being set up, innermost last.
+        self._setting_up: list[pytest.FixtureDef[Any]] = []
+        self._item: pytest.Item | None = None
+        self._settings: Settings
+        self._plugins: pytest.PytestPluginManager
+        self._fixtures: Mapping[str, Any] = {}
+        #: The plugins that were there before ours, or that ours have come behind.
+        self._known: set[int] = set()
+
+    # -- getting in
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """The other plugins are there, and no fixture of a conftest.py is: those of Celery come between."""
+        if STOCK not in sys.modules:  # as if a conftest.py had named it: a test module may, too
+            config.pluginmanager.import_plugin(STOCK)
+        from .worker.seams import fixtures_of_celery, seams_taken
+
+        if not any(line.startswith("celery(") for line in config.getini("markers")):
+            config.addinivalue_line("markers", MARKER)
+        config.add_cleanup(self._stack.close)
+        self._settings = config.stash[SETTINGS]
+        self._plugins = config.pluginmanager
+        self._fixtures = fixtures_of_celery()
+        self._stack.enter_context(seams_taken(start=self._worker, made=self._app))
+        self._stack.callback(self._end_all)
+        self._known = set(map(id, config.pluginmanager.get_plugins()))
+        self._put_in(self._hidden(config))
+
+    def _hidden(self, config: pytest.Config) -> list[str]:
+        """Those of Celery's fixtures that are not there, or are another plugin's."""
+        found: dict[str, Any] = {}
+        plugins: list[Any] = [plugin for _, plugin in config.pluginmanager.list_name_plugin() if plugin is not None]
+        for plugin in sorted(plugins, key=_is_conftest):  # of one name, pytest takes the last one
+            if not _is_conftest(plugin) or Path(str(plugin.__file__)).parent == config.rootpath:
+                found.update((name, value) for name, value in _names_of(plugin).items() if name in self._fixtures)
+        return [name for name, ours in self._fixtures.items() if found.get(name) is not ours]
+
+    def pytest_plugin_registered(self, plugin: object) -> None:
+        """A test module may bring another plugin: come behind it, with those of Celery's fixtures that it replaces."""
+        if id(plugin) in self._known or _is_conftest(plugin):
+            return
+        self._known.add(id(plugin))
+        theirs = _names_of(plugin)
+        replaced = [name for name, ours in self._fixtures.items() if theirs.get(name, ours) is not ours]
+        if replaced:
+            self._put_in(replaced)
+
+    def _put_in(self, names: Iterable[str]) -> None:
+        holder = ModuleType("pytest_taskharness_celery_fixtures")
+        vars(holder).update({name: self._fixtures[name] for name in names})
+        self._plugins.register(holder, f"taskharness-celery-fixtures-{id(holder)}")
+
+    # -- serving
+
+    @contextmanager
+    def _app(self, app: Any) -> Iterator[None]:
+        """A fixture of Celery's has made an app; at the broker of one that is served, it belongs to that one."""
+        from .harness.served import is_reached_from
+
+        with ExitStack() as stack:
+            if not any(is_reached_from(lasting.harness, app) for lasting in self._harnesses):
+                stack.enter_context(self._served(app))
+            yield
+
+    @contextmanager
+    def _worker(self, app: Any, **options: Any) -> Iterator[Any]:
+        """In the place of the worker in a thread: on the harness that is open on its app, or on one of its own."""
+        from .harness.served import open_on, working
+
+        with ExitStack() as stack:
+            harness = open_on(app) or stack.enter_context(self._served(app))
+            yield stack.enter_context(working(harness, options))
+
+    @contextmanager
+    def _served(self, app: Any) -> Iterator[Harness]:
+        from .harness.served import end
+
+        harness = self._open(app)
+        lasting = _Lasting(harness, self._setting_up[-1].argname if self._setting_up else None)
+        self._harnesses.append(lasting)
+        self._show(harness, since=0)
+        try:
+            yield harness
+        finally:
+            self._harnesses.remove(lasting)
+            end(harness, passed=self._item is None or self._item.stash.get(PASSING, True))
+
+    def _open(self, app: Any) -> Harness:
+        from .harness.served import serve
+        from .worker.ids import ids_for
+
+        marker = self._marker()
+        with ids_for(place_of(self._item) if self._item is not None else ""):
+            return serve(
+                app,
+                self._mode(marker),
+                seed=(marker.seeds or (self._settings.seed.value,))[0],
+                config=marker.config or {},
+                **said_of(marker, self._settings),
+            )
+
+    def _marker(self) -> MarkerOptions:
+        """That of the test, for what belongs to it alone."""
+        lasts = self._setting_up and self._setting_up[-1].scope != "function"
+        return MarkerOptions() if self._item is None or lasts else marked(self._item)
+
+    def _mode(self, marker: MarkerOptions) -> str:
+        """The first one with a stepped worker."""
+        modes = marker.modes or self._settings.modes.value
+        return next((mode for mode in modes if mode != "eager" and not mode.endswith("+process")), modes[0])
+
+    def _show(self, harness: Harness, *, since: int) -> None:
+        """In the report of this test, from here on."""
+        if self._item is not None:
+            self._item.stash.setdefault(OPENED, []).append(_Since(harness, since) if since else harness)
+
+    def _end_all(self) -> None:
+        from .harness.served import end
+
+        while self._harnesses:
+            end(self._harnesses.pop().harness, passed=False)
+
+    # -- the life of a test
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """Know who asks for a worker, and for how long."""
+        self._setting_up.append(fixturedef)
+        try:
+            return (yield)
+        finally:
+            self._setting_up.pop()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Those that the test uses come back, with what other tests have left in them."""
+        from .harness.served import come_back
+
+        self._item = item
+        for lasting in self._harnesses:
+            if lasting.is_used_by(item):
+                come_back(lasting.harness)
+                self._show(lasting.harness, since=len(lasting.harness.timeline))
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, Any, Any]:
+        """A worker in a thread works while the test runs, whether or not the test waits for it."""
+        from .harness.served import catch_up
+
+        try:
+            return (yield)
+        finally:
+            for lasting in self._harnesses:
+                catch_up(lasting.harness)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
+        """The next test may know nothing of them."""
+        from .harness.served import leave
+
+        try:
+            return (yield)
+        finally:
+            for lasting in self._harnesses:
+                leave(lasting.harness)
+            self._item = None
+
+
+def _is_conftest(plugin: object) -> bool:
+    return str(getattr(plugin, "__file__", "")).endswith("conftest.py")
+
+
+def _names_of(plugin: object) -> Mapping[str, Any]:
+    return getattr(plugin, "__dict__", {})
+
+
+class _Since:
+    """A harness, as the report of one of its tests shows it."""
+
+    def __init__(self, harness: Harness, since: int) -> None:
+        """Its events from this one on."""
+        self._harness = harness
+        self._since = since
+        self.mode, self.seed, self.worker_logs = harness.mode, harness.seed, harness.worker_logs
+
+    @property
+    def timeline(self) -> Any:
+        """The part that belongs to the test."""
+        timeline = self._harness.timeline
+        return SimpleNamespace(start=timeline.start, events=timeline.events[self._since :])

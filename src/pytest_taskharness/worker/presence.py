@@ -1,0 +1,66 @@
+"""A world's place in the process, which it can leave between two tests and take again: its clock, and what sleeps."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ..clock.sleep import Sleeper, sleep_virtually
+from .blocking import driving_waits
+from .takeover import virtual_readers
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["Presence"]
+
+
+class Presence:
+    """While it is here, the process lives in the time of one world."""
+
+    def __init__(self, world: World, *, seed: int) -> None:
+        """The world's clock is here from its beginning, and the rest when this is entered."""
+        self._world = world
+        self._seed = seed
+        self._stack = ExitStack()
+        self._waits_drive = False
+
+    def __enter__(self) -> Presence:
+        """Be here."""
+        world, began = self._world, self._world.time.monotonic()
+        sleeper = Sleeper(lambda: world.time.monotonic() - began, world.waits.sleep, world.lives_here)
+        with ExitStack() as stack:
+            stack.enter_context(virtual_readers(world.time, self._seed))
+            stack.enter_context(sleep_virtually(sleeper))
+            if self._waits_drive:
+                stack.enter_context(driving_waits(world))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """The end; the world's clock goes by itself."""
+        self._stack.close()
+
+    def let_waits_drive(self) -> None:
+        """Whenever it is here, from now on: code that waits for an event which a task sets knows of no harness."""
+        self._waits_drive = True
+        self._stack.enter_context(driving_waits(self._world))
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the process has its own time."""
+        return self._world.time.is_away
+
+    def leave(self) -> None:
+        """Give the process its time back for a while; nobody drives this world meanwhile."""
+        if not self.is_away:
+            self._world.open_worlds.remove(self._world)
+            self._stack.close()
+            self._world.time.leave()
+
+    def come_back(self) -> None:
+        """Go on, at the later of the world's own instant and the real one."""
+        if self.is_away:
+            self._world.time.come_back()
+            self.__enter__()
+            self._world.open_worlds.append(self._world)
