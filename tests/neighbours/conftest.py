@@ -5,5 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Suites that do not use the harness.
+import pytest
+
+# Suites that do not use the harness, and the project of a user.
 sys.path.append(str(Path(__file__).parents[1] / "plugin"))
+
+from users_project import Project
+
+
+@pytest.fixture
+def project(pytester):
+    return Project(pytester)
