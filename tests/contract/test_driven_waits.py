@@ -193,3 +193,50 @@ def test_after_the_harness_waits_are_real(open_harness):
     assert not threading.Event().wait(0.02)
     assert time.perf_counter() - began >= 0.019
     block.__exit__(None, None, None)
+
+
+# -- threads of the user's own
+
+
+def test_a_thread_that_listens_does_not_move_the_clock(open_harness, app):
+    harness = open_harness()
+    began, seen = harness.clock.now, []
+
+    def listen():
+        with app.connection_for_read() as connection, connection.SimpleQueue("own") as own:
+            for _ in range(3):
+                with pytest.raises(own.Empty):
+                    own.get(timeout=0.01)
+            seen.append(harness.clock.now)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join(PATIENCE)
+    assert seen == [began]
+
+
+def test_a_thread_that_listens_hears_what_the_worker_does(open_harness, app, tasks):
+    harness = open_harness(config={"worker_send_task_events": True})
+    heard = []
+    listens = threading.Event()
+
+    def listen():
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection)
+
+            def hear(event):
+                heard.append(event["type"])
+                receiver.should_stop = event["type"] == "task-succeeded"
+
+            receiver.handlers["*"] = hear
+            receiver.on_consume_ready = lambda *args, **kwargs: listens.set()
+            receiver.capture(limit=None, timeout=PATIENCE, wakeup=False)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert listens.wait(PATIENCE)
+    tasks.add.delay(1, 2)
+    began = harness.clock.now
+    thread.join(PATIENCE)
+    assert heard[-1] == "task-succeeded"
+    assert harness.clock.now == began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -124,8 +125,21 @@ class Waits:
 
     def wait_for_event(self, timeout: float | None) -> bool:
         """Somebody blocks in ``drain_events``, for a reply to ``inspect()`` perhaps: do something, or pass the time."""
+        if timeout is not None and not self._world.lives_here():
+            return self._await_event(timeout)
         with self._world.exclusively():
             return self._bring_event(timeout)
+
+    def _await_event(self, timeout: float) -> bool:
+        """A thread of the user's own listens, in real time: however often it looks, the clock is not its to move."""
+        news, turn = threading.Event(), self._world.turn
+        turn.listeners.append(news.set)
+        try:
+            with self._world.exclusively():
+                has_stepped = self._world.obey() or self._world.take_step()
+            return has_stepped or news.wait(timeout)
+        finally:
+            turn.listeners.remove(news.set)
 
     def _bring_event(self, timeout: float | None) -> bool:
         if self._world.obey() or self._world.take_step():
