@@ -130,7 +130,7 @@ class DropIn:
 
     @contextmanager
     def _served(self, app: Any) -> Iterator[Harness]:
-        from .harness.served import end
+        from .harness.served import end, is_on
 
         harness = self._open(app)
         lasting = _Lasting(harness, self._setting_up[-1].argname if self._setting_up else None)
@@ -139,8 +139,8 @@ class DropIn:
         try:
             yield harness
         finally:
-            self._harnesses.remove(lasting)
             end(harness, passed=self._item is None or self._item.stash.get(PASSING, True))
+            self._harnesses = [each for each in self._harnesses if is_on(each.harness)]
 
     def _open(self, app: Any) -> Harness:
         from .harness.served import serve
@@ -219,7 +219,7 @@ class DropIn:
         try:
             return (yield)
         finally:
-            for lasting in self._harnesses:
+            for lasting in reversed(self._harnesses):
                 leave(lasting.harness)
             self._item = None
 

@@ -214,6 +214,14 @@ def test_after_two_harnesses_of_one_app_inside_one_another(kept, app, tasks, ope
         tasks.add.delay(1, 2).get()
 
 
+def test_after_two_harnesses_that_are_closed_in_the_order_of_their_opening(kept, app, tasks, open_harness):
+    outer, inner = open_harness(), open_harness(Celery("warehouse", broker="redis://localhost:1/0"))
+    result = tasks.add.delay(1, 2)
+    outer.close()
+    assert outer.runs() == [outer.run_of(result)]
+    inner.close()
+
+
 def test_what_the_test_changed_in_conf_is_undone(kept, app, open_harness):
     with open_harness():
         app.conf.task_default_queue = "changed"

@@ -16,6 +16,24 @@ def other():
     return Celery("warehouse", broker="amqp://localhost:1//", set_as_current=False)
 
 
+def test_the_inner_one_goes_on_where_the_outer_one_is_closed_first(open_harness, tasks, other):
+    @other.task(shared=False)
+    def pack():
+        return "packed"
+
+    shop, warehouse = open_harness(), open_harness(other)
+    tasks.add.apply_async((1, 2), countdown=60)
+    shop.close()
+    result = pack.apply_async(countdown=3600)
+    began = time.perf_counter()
+    time.sleep(1800)
+    assert warehouse.settle().elapsed.total_seconds() == 1800
+    assert result.get() == "packed"
+    assert time.perf_counter() - began == pytest.approx(3600)
+    warehouse.close()
+    assert time.perf_counter() - began < 60
+
+
 def test_two_harnesses_are_isolated(open_harness, tasks, other):
     @other.task(shared=False)
     def pack():

@@ -641,6 +641,81 @@ def test_without_the_setting_nothing_of_it_is_there(project):
     result.stdout.no_fnmatch_line("*celery_worker*")
 
 
+def test_workers_that_end_in_any_order(suite):
+    result = suite.test("""
+        import time
+        import unittest
+
+        import celery.result
+        import kombu.utils.limits
+        import pytest
+        from celery import Celery
+        from celery.contrib.testing.worker import start_worker
+
+        import tasks
+        from shop import add, app
+
+        other = Celery("other", broker=app.conf.broker_url, backend=app.conf.result_backend, set_as_current=False)
+
+        @other.task
+        def pack():
+            return "packed"
+
+        REAL = time.sleep, time.time, kombu.utils.limits.monotonic, celery.result.time
+
+        def check():
+            assert (time.sleep, time.time, kombu.utils.limits.monotonic, celery.result.time) == REAL
+            before = time.time()
+            time.sleep(0.01)
+            assert before < time.time() < before + 60
+
+        class TestTwo(unittest.TestCase):
+            def setUp(self):
+                self.first = start_worker(app, perform_ping_check=False)
+                self.first.__enter__()
+                self.second = start_worker(other, perform_ping_check=False)
+                self.second.__enter__()
+
+            def tearDown(self):
+                self.first.__exit__(None, None, None)
+                assert pack.apply_async(countdown=3600).get(timeout=7200) == "packed"
+                self.second.__exit__(None, None, None)
+                check()
+
+            def test_both(self):
+                assert add.delay(1, 2).get(timeout=10) == 3
+                assert pack.delay().get(timeout=10) == "packed"
+
+        @pytest.fixture(scope="class")
+        def for_the_class():
+            with start_worker(app, perform_ping_check=False):
+                yield
+
+        class TestOfAClass:
+            def test_the_worker_of_the_class(self, for_the_class):
+                assert add.delay(1, 2).get(timeout=10) == 3
+
+            def test_the_worker_of_the_session_which_began_later(self, celery_session_worker):
+                assert tasks.add.delay(1, 2).get(timeout=10) == 3
+
+            def test_neither(self):
+                check()
+
+        def test_after_the_class():
+            check()
+
+        def test_a_session_goes_on(celery_session_worker):
+            assert tasks.add.apply_async((1, 2), countdown=60).get(timeout=100) == 3
+
+        def test_the_app_of_the_class_again():
+            with start_worker(app, perform_ping_check=False):
+                assert add.delay(1, 2).get(timeout=10) == 3
+            check()
+    """)
+
+    result.assert_outcomes(passed=7)
+
+
 def test_what_cannot_be_served_is_said(suite):
     result = suite.test("""
         import pytest

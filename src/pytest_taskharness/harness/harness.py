@@ -28,6 +28,7 @@ from .exploring import Exploring
 from .faults import Faults, check_struck
 from .handle import Worker, check_held
 from .interruption import end_interruptions
+from .layers import lay, taken_off
 from .staging import Stage, World
 from .unconsumed import left_behind, nobody
 from .workforce import Workforce
@@ -118,6 +119,7 @@ class Harness(Assertions, Exploring, Waiting):
                 harness._workforce.employ(workers)
             harness.strict_leftovers = strict_leftovers
             harness._stack = stack.pop_all()
+        lay(harness, harness._stack)
         cls._never_closed.append(harness)
         return harness
 
@@ -152,6 +154,8 @@ class Harness(Assertions, Exploring, Waiting):
     def close(self) -> None:
         """Give the app, Celery's globals and the clock back exactly as they were; closing twice is fine.
 
+        Inside another harness, that is: one that was opened later is closed first, or this one waits for it.
+
         Raises:
             FaultNeverStruck: No run has come to a fault that the test asked for.
             LeftoverWork: With ``strict_leftovers``, where messages, deliveries or timers are still pending.
@@ -160,7 +164,7 @@ class Harness(Assertions, Exploring, Waiting):
             return
         self._closed = True
         self._never_closed.remove(self)
-        with self._stack:  # also where the broker cannot be asked any more
+        with taken_off(self):  # also where the broker cannot be asked any more
             leftovers = self._leftovers() if self.strict_leftovers and not self._forgiven else []
             unconsumed = left_behind(self._world, self.app) if not (self._forgiven or leftovers) else []
         if leftovers:

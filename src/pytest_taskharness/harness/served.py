@@ -12,9 +12,10 @@ from ..errors import FidelityError, TaskHarnessError, hide_frames
 from ..worker.beside import are_at_one_broker
 from ..worker.embedded import embed, lead
 from .harness import Harness
+from .layers import is_on
 from .staging import Stage
 
-__all__ = ["catch_up", "come_back", "end", "is_reached_from", "leave", "open_on", "serve", "working"]
+__all__ = ["catch_up", "come_back", "end", "is_on", "is_reached_from", "leave", "open_on", "serve", "working"]
 
 __tracebackhide__ = hide_frames
 
@@ -117,8 +118,8 @@ def _has_published(world: Any, known: set[str]) -> bool:
 
 
 def leave(harness: Harness) -> None:
-    """Between two tests: the process has its own clock."""
-    if not _has_ended(harness):
+    """Between two tests: the process has its own clock, also while one that has ended lies under another one."""
+    if is_on(harness):
         _world_of(harness).presence.leave()
 
 
@@ -130,12 +131,17 @@ def come_back(harness: Harness) -> None:
 
 def end(harness: Harness, *, passed: bool) -> None:
     """Close it; what lies in queues that nobody consumes is no news to such a suite."""
+    if _has_ended(harness):
+        return
+    presence, broker = _world_of(harness).presence, _world_of(harness).broker
+    was_away = presence.is_away
     come_back(harness)
-    broker = _world_of(harness).broker
     broker.reported.update(broker.queues)
     if not passed:
         harness.forgive()
     harness.close()
+    if was_away:
+        leave(harness)
 
 
 def _world_of(harness: Harness) -> Any:

@@ -108,6 +108,9 @@ class ProcessWorld(Attended):
     def ferry_or_refuse(self) -> None:
         """Nothing has to be carried: a real worker's pool processes are no children of the test's."""
 
+    def end(self) -> None:
+        """Nothing yet: its workers end, or are left for another test, when what it has replaced is put back."""
+
     def close(self) -> None:
         """End all workers."""
         self.end_attendance()

@@ -54,7 +54,8 @@ class Presence:
     def leave(self) -> None:
         """Give the process its time back for a while; nobody drives this world meanwhile."""
         if not self.is_away:
-            self._world.open_worlds.remove(self._world)
+            if self._world in self._world.open_worlds:  # it may have ended
+                self._world.open_worlds.remove(self._world)
             self._stack.close()
             self._world.time.leave()
 

@@ -99,12 +99,17 @@ class World(Staff, Attended):
             with self.hearing.connected():
                 yield self
         finally:
+            self.end()
+
+    def end(self) -> None:
+        """Take no step any more; again does nothing."""
+        if self in World.open_worlds:
             World.open_worlds.remove(self)
-            self.end_attendance()
-            self.company.end()
-            self.broker.ending = True
-            for node in self.nodes:
-                node.stop()
+        self.end_attendance()
+        self.company.end()
+        self.broker.ending = True
+        for node in self.nodes:
+            node.stop()
 
     def perform(self, signature: Any, *, attempt: int) -> Run:
         """Run one task, now, without a broker."""
