@@ -46,6 +46,17 @@ def test_two_harnesses_are_isolated(open_harness, tasks, other):
         assert [run.task for run in warehouse.runs()] == [pack.name]
 
 
+def test_get_in_a_body_is_forbidden_beside_another_harness_too(open_harness, tasks, other):
+    @other.task(shared=False)
+    def waits():
+        return tasks.noop.delay().get()
+
+    with open_harness(), open_harness(other) as warehouse:
+        result = waits.delay()
+        warehouse.settle()
+        warehouse.assert_failed(result, RuntimeError, match="Never call")
+
+
 def test_two_harnesses_share_the_clock(open_harness, tasks, other):
     with open_harness() as shop, open_harness(other, start=None) as warehouse:
         shop.clock.advance(hours=1)

@@ -65,6 +65,7 @@ def test_ctrl_c_in_the_block_ends_the_run_and_the_thread(project):
 
         from shop import add
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # nobody has told pytest to ignore it
         atexit.register(lambda: print("left:", [each.name for each in threading.enumerate()][1:]))
 
         def test_interrupted(harness):

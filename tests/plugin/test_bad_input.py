@@ -285,9 +285,7 @@ def test_the_clock_takes_units_by_name(harness):
 
 @pytest.mark.parametrize("amount", [60, 1.5, timedelta(hours=1)])
 def test_advance_takes_no_bare_amount(harness, amount):
-    text = refused(TypeError, harness.clock.advance, amount)
-
-    assert "advance" in text
+    assert "advance" in refused(TimeTravelError, harness.clock.advance, amount)
 
 
 def test_settle_with_a_budget_that_is_too_small(harness):

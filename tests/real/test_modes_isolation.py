@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 from pytest_taskharness.servers.redis import find_binary, start_redis
 
 SHOP = """
@@ -58,7 +59,7 @@ SUITE = """
         assert len(harness.runs()) == 5 + (harness.mode != "eager")
         assert harness.tally.unexpected == harness.tally.duplicated == harness.tally.lost == []
 """
-MODES = 5
+MODES = 7
 
 
 @pytest.fixture
@@ -88,12 +89,14 @@ COUNT = int(os.environ.get("TASKHARNESS_REPETITIONS", "4"))
 
 def test_each_process_has_a_server_of_its_own(run, needed):
     needed(find_binary(), "a Redis server")
+    needed(find_rabbitmq(), "a RabbitMQ server")
     said, left = run(count=COUNT)
     assert f"{MODES * COUNT} passed" in said, said[-3000:]
     assert left == []
 
 
 def test_all_processes_share_a_server(run, needed):
+    needed(find_rabbitmq(), "a RabbitMQ server")
     with closing(start_redis(needed(find_binary(), "a Redis server"))) as server:
         said, left = run(f"--taskharness-redis-url={server.url}", count=COUNT)
         assert f"{MODES * COUNT} passed" in said, said[-3000:]

@@ -254,24 +254,36 @@ class SteppedAttendant(Attendant):
         return [execution for thread, execution in list(self._world.stack) if thread == self.ident]
 
 
+#: The worlds that are open, and what Celery said before them.
+_joining: list[World] = []
+_will_block: list[Callable[[], bool]] = []
+
+
 @contextmanager
 def joining_by_thread(world: World) -> Iterator[None]:
     """While entered, ``result.get()`` is forbidden to the thread that runs a body, and not to those beside it.
 
     Celery keeps one flag for the whole process.
     """
-    will_block = celery.result.task_join_will_block
-
-    def will_block_here() -> bool:
-        if not will_block() or world.execution_here() is not None:
-            return bool(will_block())
-        return not world.turn.attendants and not _ends_its_body(world.turn)
-
-    celery.result.task_join_will_block = will_block_here
+    if not _joining:
+        _will_block.append(celery.result.task_join_will_block)
+        celery.result.task_join_will_block = _will_block_here
+    _joining.append(world)
     try:
         yield
     finally:
-        celery.result.task_join_will_block = will_block
+        _joining.remove(world)
+        if not _joining:
+            celery.result.task_join_will_block = _will_block.pop()
+
+
+def _will_block_here() -> bool:
+    if not _will_block[-1]():
+        return False
+    if any(world.execution_here() is not None for world in _joining):
+        return True
+    turn = _joining[-1].turn
+    return not turn.attendants and not _ends_its_body(turn)
 
 
 def _ends_its_body(turn: Turn) -> bool:
