@@ -6,7 +6,7 @@ import pytest
 from amqp.exceptions import PreconditionFailed
 from broker_scenes import deliveries, started, waiting
 from celery import Celery, group
-from celery.exceptions import Reject
+from celery.exceptions import Reject, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
@@ -287,6 +287,16 @@ def test_a_loop_that_waits_for_a_result_by_rpc_is_driven(rpc, tasks):
     while not result.ready():
         pass
     assert result.get() == 3
+
+
+@on_rabbitmq
+def test_what_expired_is_told_by_rpc(rpc, tasks):
+    harness = rpc()
+    result = tasks.add.apply_async((1, 2), countdown=100, expires=50)
+    harness.settle()
+    assert harness.run_of(result).state == "REVOKED"
+    with pytest.raises(TaskRevokedError):
+        result.get()
 
 
 @on_rabbitmq

@@ -213,8 +213,12 @@ class Recorder:
 
 
 def _came_too_late(backend: Any, task_id: str, state: str) -> bool:
-    """Celery 5.6.2 and 5.6.3 store a revoke over any state, which key-value backends refuse after a SUCCESS."""
-    return state == "REVOKED" and backend._get_task_meta_for(task_id)["status"] == "SUCCESS"
+    """Celery 5.6.2 and 5.6.3 store a revoke over any state, which key-value backends refuse after a SUCCESS.
+
+    ``rpc`` refuses nothing: it sends what it is given.
+    """
+    asked = getattr(backend, "_get_task_meta_for", None) if state == "REVOKED" else None
+    return asked is not None and asked(task_id)["status"] == "SUCCESS"
 
 
 def _body_of(app: Any, task: str | None) -> tuple[str, int]:
