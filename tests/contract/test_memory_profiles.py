@@ -151,8 +151,13 @@ def test_a_late_body_that_is_always_too_slow_never_ends(rabbit, app):
         time.sleep(40 * MINUTE)
 
     late.delay()
-    with pytest.raises(RunBudgetExceeded, match=r"shop\.late"):
+    with pytest.raises(RunBudgetExceeded, match=r"shop\.late") as caught:
         harness.settle(max_runs=5)
+    text = str(caught.value)
+    assert "2. t+2400.000s  SUCCESS (redelivered)" in text
+    assert "delivered again 6 times: not acknowledged for 1800 s: RabbitMQ closes the channel" in text
+    assert "let the body end within that time" in text
+    assert "end the retries" not in text
 
 
 @by_the_rules_of_rabbitmq

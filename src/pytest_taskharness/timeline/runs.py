@@ -263,9 +263,11 @@ def _bodies(events: list[Event]) -> list[tuple[Event, Event | None]]:
 
 
 def _started_by(end: Event, bodies: list[tuple[Event, Event | None]]) -> int:
-    number = end.detail.get("execution")
-    same = [i for i, (start, _) in enumerate(bodies) if start.detail.get("execution") == number]
-    return same[-1] if number is not None and same else len(bodies) - 1
+    """Mostly the last one, so that a run of ten thousand attempts is read once, and not once for each."""
+    number, last = end.detail.get("execution"), len(bodies) - 1
+    if number is None:
+        return last
+    return next((i for i in range(last, -1, -1) if bodies[i][0].detail.get("execution") == number), last)
 
 
 def _attempt(number: int, start: Event, end: Event | None) -> Attempt:

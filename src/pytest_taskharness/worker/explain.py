@@ -250,8 +250,21 @@ def run_budget(world: World, max_runs: int, *, verb: str = "settle()") -> str:
     """``settle()`` ran and ran."""
     return (
         f"{verb} started {max_runs} task bodies (max_runs) and there is still work.\n{_busiest(world)}\n"
-        "To fix this, end the retries (max_retries, or a mocked dependency that recovers), or raise the budget: "
-        f"{_WAYS.get(verb, 'settle(max_runs=…)')}.{_beats_on(world)}"
+        f"{_ending(world)}, or raise the budget: {_WAYS.get(verb, 'settle(max_runs=…)')}.{_beats_on(world)}"
+    )
+
+
+def _ending(world: World) -> str:
+    """How the run with the most attempts would come to an end."""
+    runs = world.timeline.runs()
+    run = max(runs, key=lambda run: len(run.attempts), default=None)
+    events = [] if run is None else world.timeline.of(run.id)
+    restored = [event for event in events if event.kind == "restore"]
+    if run is None or len(restored) <= len(run.retry_delays):
+        return "To fix this, end the retries (max_retries, or a mocked dependency that recovers)"
+    return (
+        f"  its message was delivered again {len(restored)} times: {restored[-1].detail.get('note', '')}\n"
+        "To fix this, let the body end within that time or without acks_late, or name a longer time in the marker"
     )
 
 
@@ -310,7 +323,8 @@ def _busiest(world: World, task_id: str | None = None) -> str:
     lines = [f"  {run.task} {short_id(run.id)}: {counted}"]
     for attempt in attempts[:3] + attempts[-3:] if len(attempts) > 6 else attempts:
         error = f" {attempt.error!r}" if attempt.error else ""
-        lines.append(f"    {attempt.number}. {offset(start, attempt.started_at)}  {attempt.outcome}{error}")
+        again = " (redelivered)" if attempt.redelivered else ""
+        lines.append(f"    {attempt.number}. {offset(start, attempt.started_at)}  {attempt.outcome}{error}{again}")
     if len(attempts) > 6:
         lines.insert(4, f"    … {len(attempts) - 6} more")
     if run.retry_delays:
