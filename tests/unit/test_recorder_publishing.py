@@ -50,6 +50,10 @@ def test_options_have_the_names_that_apply_async_gives_them():
     }  # fmt: skip
 
 
+#: Celery chooses it by default, also where the routing key leads elsewhere.
+TOPICS = Queue("orders", Exchange("jobs", type="topic"), routing_key="order.#")
+
+
 @pytest.mark.parametrize(
     "options, queue",
     [
@@ -59,6 +63,12 @@ def test_options_have_the_names_that_apply_async_gives_them():
         ({"routing_key": "mail"}, "mail"),
         ({"exchange": "jobs", "routing_key": "a.b"}, "jobs/a.b"),
         ({"exchange": Exchange("jobs")}, "jobs/"),
+        ({"queue": TOPICS}, "orders"),
+        ({"queue": TOPICS, "routing_key": "order.new"}, "orders"),
+        ({"queue": TOPICS, "exchange": "jobs", "routing_key": "order.new"}, "orders"),
+        ({"queue": TOPICS, "exchange": "jobs", "routing_key": "hold.new"}, "jobs/hold.new"),
+        ({"queue": TOPICS, "routing_key": "hold.new"}, "jobs/hold.new"),
+        ({"queue": Queue("mail", Exchange("mail"), routing_key="mail"), "routing_key": "other"}, "mail"),
     ],
 )
 def test_where_it_was_routed_to(options, queue):

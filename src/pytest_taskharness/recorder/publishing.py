@@ -78,13 +78,22 @@ def _instant(text: Any) -> datetime | None:
 
 
 def _queue(options: Mapping[str, Any], amqp: Any) -> str:
-    queue, exchange = options.get("queue"), options.get("exchange")
-    exchange = getattr(exchange, "name", exchange)
-    if exchange and exchange != getattr(getattr(queue, "exchange", None), "name", None):  # it wins over the queue
-        return _bound(amqp, exchange, options.get("routing_key") or "")
+    queue, exchange, key = options.get("queue"), options.get("exchange"), options.get("routing_key")
+    exchange, own = getattr(exchange, "name", exchange), getattr(queue, "exchange", None)
+    if exchange is None and key and own is not None and own.type != "direct":
+        exchange = own.name
+    if exchange and not _is_for(queue, exchange, key):  # it wins over the queue
+        return _bound(amqp, exchange, key or "")
     if queue is not None:
         return str(getattr(queue, "name", queue))
-    return str(options.get("routing_key") or amqp.app.conf.task_default_queue)
+    return str(key or amqp.app.conf.task_default_queue)
+
+
+def _is_for(queue: Any, exchange: str, routing_key: str | None) -> bool:
+    """Whether the queue that Celery has chosen, maybe by default, is where the exchange puts the message."""
+    if getattr(getattr(queue, "exchange", None), "name", None) != exchange:
+        return False
+    return not routing_key or any(_leads_to(each, exchange, routing_key) for each in (*(queue.bindings or ()), queue))
 
 
 def _bound(amqp: Any, exchange: str, routing_key: str) -> str:
