@@ -11,6 +11,7 @@ from kombu.common import Broadcast
 app = Celery("yard", broker="amqp://nowhere.invalid//", backend="redis://nowhere.invalid:1/0")
 app.conf.task_queues = [
     Queue("celery"), Queue("urgent", routing_key="urgent", queue_arguments={"x-max-priority": 10}), Broadcast("all"),
+    Queue("delayed", routing_key="delayed", queue_arguments={"x-message-ttl": 1000}),
 ]  # fmt: skip
 
 

@@ -216,6 +216,24 @@ def test_a_server_that_is_given_is_used():
         assert yard.add.delay(1, 2).get() == 3
 
 
+# -- what never comes
+
+
+@needs_faketime
+def test_what_waits_for_a_time_to_live_is_told_where_it_passes(harness):
+    with closed(harness, "delayed"):
+        result = yard.add.apply_async((1, 2), queue="delayed")
+        with pytest.raises(Deadlock, match="no worker consumes 'delayed'") as caught:
+            result.get(timeout=60)
+    assert "an x-message-ttl does not pass on a virtual clock here (delayed)" in str(caught.value)
+
+
+def test_what_no_queue_was_bound_for_is_held_by_nobody(harness):
+    result = yard.add.apply_async((1, 2), exchange="celery", routing_key="nowhere")
+    with pytest.raises(Deadlock, match="with no worker and in no queue that is known"):
+        result.get(timeout=60)
+
+
 # -- what it cannot be
 
 

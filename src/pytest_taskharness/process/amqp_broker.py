@@ -142,6 +142,11 @@ class AmqpBroker(Tampered):
         found = (name for name, each in queues if (each.exchange.name, each.routing_key) == (exchange, routing_key))
         return next(found, routing_key)
 
+    def stands_still(self) -> list[str]:
+        """The queues whose messages would leave them some day, if the server's clock could be moved."""
+        queues = self.world.app.amqp.queues.items() if self.options[CLOCK_MOVES] else ()
+        return [name for name, queue in queues if "x-message-ttl" in (queue.queue_arguments or {})]
+
     def note_declared(self, kind: str, name: str) -> None:
         """Something is there."""
         self.declared[kind][name] = None

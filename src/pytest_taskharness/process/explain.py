@@ -39,13 +39,23 @@ def needs_faketime(what: str) -> str:
 
 def deadlock(world: ProcessWorld, waiting_for: Iterable[str]) -> str:
     """Who waits for what; what a beat may publish some day is nothing to wait for."""
-    text = deadlock_of_tasks(cast("Any", world), waiting_for)
+    text = deadlock_of_tasks(cast("Any", world), waiting_for) + _timeless(world)
     beats = [beat.worker for beat in world.beats.of({node.name for node in world.nodes if node.goes_on})]
     if not beats:
         return text
     return (
         f"{text}\n  the beat of {', '.join(beats)} goes on for ever, and a beat alone is not waited for: say how long, "
         "by result.get(timeout=…) or harness.clock.advance(…)"
+    )
+
+
+def _timeless(world: ProcessWorld) -> str:
+    queues = world.broker.stands_still() if hasattr(world.broker, "stands_still") else []  # a Redis has no such
+    if not queues:
+        return ""
+    return (
+        f"\n  an x-message-ttl does not pass on a virtual clock here ({', '.join(queues)}): run what waits for one "
+        "with mode='memory' or 'rabbitmq'"
     )
 
 

@@ -194,7 +194,9 @@ def _held(world: World, run: Run) -> str:
     reserving = next((node for node in nodes if _has_reserved(node, run)), None)
     if reserving is not None:
         return f", reserved by {name}, but {_excuse(reserving)}"
-    if name is None or any(node.alive for node in nodes):
+    if name is None:
+        return ", with no worker and in no queue that is known: expired, a dead letter, or no queue was bound for it"
+    if any(node.alive for node in nodes):
         return ", held by a worker that does not go on"
     due = world.broker.restore_due()
     taken = f": a worker that lives would take it back at {offset(world.timeline.start, due)}" if due else ""
