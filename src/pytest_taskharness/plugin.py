@@ -164,6 +164,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             names, plugins = getattr(item, "fixturenames", ()), item.config.pluginmanager.get_plugins()
             report.sections.extend(neighbours.explained(call.excinfo.value, names, plugins))
     if (report.failed and when != "never") or (report.when == "call" and when == "always"):
+        from .report.hints import hints
         from .report.patches import patches
         from .report.section import sections
 
@@ -171,6 +172,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections.extend(part for harness in opened for part in sections(harness))
         if report.failed:
             report.sections.extend(patches(getattr(item, "fixturenames", ()), [harness.mode for harness in opened]))
+        if report.failed and call.excinfo is not None:
+            report.sections.extend(hints(call.excinfo.value, opened))
         item.stash[OPENED] = []
     if report.when == "teardown":
         item.stash[OPENED] = []
