@@ -42,7 +42,7 @@ def _undriven(timeline: Timeline) -> str:
         return ""
     messages = f"{len(kinds)} message{'s were' if len(kinds) != 1 else ' was'}"
     return (
-        f"{messages} published, and nothing drove the worker: that do result.get(), time.sleep() and harness.settle()\n"
+        f"{messages} published, and nothing drove the worker; result.get(), time.sleep() and harness.settle() do\n"
         "Around code that waits for something else (a socket, a key of a Redis, a thread): with harness.background():"
     )
 
