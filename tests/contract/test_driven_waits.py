@@ -15,6 +15,7 @@ from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import Deadlock
 
 PATIENCE = 20
+REAL_WAIT = threading.Condition.wait
 
 
 @pytest.fixture
@@ -188,7 +189,9 @@ def test_after_the_harness_waits_are_real(open_harness):
     harness = open_harness()
     block = harness.driven_waits()
     block.__enter__()
+    assert threading.Condition.wait is not REAL_WAIT
     harness.close()
+    assert threading.Condition.wait is REAL_WAIT
     began = time.perf_counter()
     assert not threading.Event().wait(0.02)
     assert time.perf_counter() - began >= 0.019

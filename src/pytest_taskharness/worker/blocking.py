@@ -25,7 +25,7 @@ from .background import FREELY
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["driving_waits"]
+__all__ = ["driving_waits", "stop_driving"]
 
 __tracebackhide__ = hide_frames
 
@@ -55,9 +55,21 @@ def driving_waits(world: World) -> Iterator[None]:
     try:
         yield
     finally:
-        _driven.remove(world)
-        if not _driven:
-            _exchange()
+        if world in _driven:
+            _driven.remove(world)
+            _exchange_back()
+
+
+def stop_driving(world: World) -> None:
+    """The world has ended, perhaps inside of a block that nobody leaves."""
+    if world in _driven:
+        _driven[:] = [each for each in _driven if each is not world]
+        _exchange_back()
+
+
+def _exchange_back() -> None:
+    if not _driven:
+        _exchange()
 
 
 def _exchange() -> None:

@@ -15,6 +15,7 @@ from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
 from .attended import Attended
+from .blocking import stop_driving
 from .bringing import bring
 from .descent import Descent
 from .eventloop import outside_event_loop
@@ -106,6 +107,7 @@ class World(Staff, Attended):
         if self in World.open_worlds:
             World.open_worlds.remove(self)
         self.end_attendance()
+        stop_driving(self)
         self.company.end()
         self.broker.ending = True
         for node in self.nodes:
