@@ -16,6 +16,17 @@ def other():
     return Celery("warehouse", broker="amqp://localhost:1//", set_as_current=False)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_one_holds_for_later_is_kept_where_the_other_one_ends(open_harness, tasks, other, first):
+    both = [open_harness(other), open_harness()]
+    result = tasks.add.apply_async((1, 2), countdown=60)
+    if first:
+        both = [open_harness(Celery("third", broker="amqp://localhost:1//", set_as_current=False)), *both]
+    both[-1 - first].drain()
+    both[0].close()
+    assert result.get(timeout=100) == 3
+
+
 def test_the_inner_one_goes_on_where_the_outer_one_is_closed_first(open_harness, tasks, other):
     @other.task(shared=False)
     def pack():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import celery
 from celery.app import trace
 from celery.worker import WorkController
+from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 
@@ -106,6 +107,15 @@ class SteppedConsumer(Consumer):  # type: ignore[misc]
         self.task_consumer.on_message = self.create_task_handler()
         self.task_consumer.consume()  # a Broadcast queue gets only what is published after that
         self.on_ready()
+
+    def on_close(self) -> None:
+        """Celery 5.7 drops what every worker of the process holds for later; ours drops its own."""
+        scheduled: Any = getattr(worker_state, "scheduled_requests", set())
+        own = [due.entry for due in self.timer.pending()]
+        others = [request for request in scheduled if not any(request._eta_timer_entry is each for each in own)]
+        scheduled.difference_update(others)
+        super().on_close()
+        scheduled.update(others)
 
     def lose_connection(self) -> None:
         """What ``start`` of Celery's does where the connection breaks, up to the moment at which it tries again."""
