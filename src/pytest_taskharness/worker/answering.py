@@ -49,7 +49,8 @@ def answer_at_once(world: World, app: Any) -> None:
     """For as long as the app is borrowed, or lent: its ``control`` is made anew for each harness."""
     mailbox = app.control.mailbox
     kind = type(mailbox)
-    mailbox.__class__ = _Answered if kind is Mailbox else type(kind.__name__, (_Answered, kind), {})
+    if not issubclass(kind, _Answered):  # it was lent, perhaps, and is borrowed now
+        mailbox.__class__ = _Answered if kind is Mailbox else type(kind.__name__, (_Answered, kind), {})
     mailbox.taskharness_world = world
 
 
