@@ -29,7 +29,7 @@ PLANNED = {
 
 
 def parse(values: Iterable[str], *, origin: str) -> tuple[str, ...]:
-    """The modes that a list of comma-separated names asks for; ``all`` is every mode that works here.
+    """The modes that a list of comma-separated names asks for; ``all`` is every mode of this version.
 
     Raises:
         ConfigurationError: A name is not a mode, or not one of this version.

@@ -288,6 +288,17 @@ def test_advance_takes_no_bare_amount(harness, amount):
     assert "advance" in refused(TimeTravelError, harness.clock.advance, amount)
 
 
+@pytest.mark.parametrize("verb", ["settle", "background"])
+@pytest.mark.parametrize("limit", [{"max_runs": 0}, {"max_runs": "x"}, {"max_time": "x"}, {"max_time": -1}], ids=str)
+def test_a_limit_that_is_none(harness, verb, limit):
+    [(name, given)] = limit.items()
+
+    text = refused(ConfigurationError, getattr(harness, verb), **limit)
+
+    assert text.startswith(f"{name}= takes ")
+    assert text.endswith(f"given: {given!r}")
+
+
 def test_settle_with_a_budget_that_is_too_small(harness):
     forever.delay()
 

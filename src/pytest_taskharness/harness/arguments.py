@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..errors import ConfigurationError, hide_frames
 from ..servers.given import GivenURL
 from ..servers.given_rabbitmq import GivenRabbitMQ
 
-__all__ = ["check_concurrency", "check_queues", "check_types", "given_rabbitmq", "given_redis", "moment", "result_of"]
+__all__ = [
+    "check_concurrency", "check_queues", "check_types", "given_rabbitmq", "given_redis", "limits", "moment",
+    "result_of",
+]  # fmt: skip
 
 __tracebackhide__ = hide_frames
 
@@ -48,6 +51,16 @@ def check_concurrency(concurrency: object) -> None:
         return
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigurationError(f"concurrency= takes a whole number, at least 1; given: {concurrency!r}")
+
+
+def limits(max_time: object, max_runs: object) -> tuple[timedelta | None, int]:
+    """How far a verb, or a thread, may go: in virtual time, and in task bodies that start."""
+    if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 1:
+        raise ConfigurationError(f"max_runs= takes a whole number, at least 1; given: {max_runs!r}")
+    time = timedelta(seconds=max_time) if isinstance(max_time, (int, float)) else max_time
+    if time is None or (isinstance(time, timedelta) and time >= timedelta(0)):
+        return time, max_runs
+    raise ConfigurationError(f"max_time= takes virtual seconds, or a timedelta, and none below 0; given: {max_time!r}")
 
 
 def moment(start: datetime | str | None, *, what: str = "start") -> datetime | None:

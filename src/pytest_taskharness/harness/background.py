@@ -11,7 +11,7 @@ from typing import Any
 from ..clock.patience import Patience
 from ..errors import ConfigurationError, hide_frames
 from ..worker.background import Budget
-from .arguments import result_of
+from .arguments import limits, result_of
 from .staging import Attendant, World
 
 __all__ = ["Background", "Waiting"]
@@ -94,12 +94,11 @@ class Waiting:
             max_runs: How many task bodies may start.
 
         Raises:
-            ConfigurationError: A task's body opens the block.
+            ConfigurationError: A task's body opens the block, or a limit is none.
             RunBudgetExceeded: At the end: one of the limits is not enough.
             Deadlock: At the end: a body waits for something that does not come.
         """
-        limit = timedelta(seconds=max_time) if isinstance(max_time, (int, float)) else max_time
-        return Background(self._open, Budget(jumps, limit, max_runs))
+        return Background(self._open, Budget(jumps, *limits(max_time, max_runs)))
 
     async def wait(self, x: Any, *, timeout: float | None = None, propagate: bool = True) -> Any:
         """``result.get()`` for a coroutine: the other coroutines of its event loop go on between any two steps.

@@ -19,7 +19,7 @@ from ..timeline import Message, Run, Tally, Timeline
 from ..worker.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
-from .arguments import check_types, given_rabbitmq, given_redis, moment
+from .arguments import check_types, given_rabbitmq, given_redis, limits, moment
 from .background import Waiting
 from .beat import Beats
 from .bringing import bring_to
@@ -236,9 +236,10 @@ class Harness(Assertions, Exploring, Waiting):
 
         Raises:
             RunBudgetExceeded: Either is not enough; the text shows the retry chain.
+            ConfigurationError: Either is no such limit.
         """
-        limit = timedelta(seconds=max_time) if isinstance(max_time, (int, float)) else max_time
-        return self._open().settle(max_time=limit, max_runs=max_runs)
+        time, runs = limits(max_time, max_runs)
+        return self._open().settle(max_time=time, max_runs=runs)
 
     def bring_to(self, x: Any, moment: str) -> Run:
         """Drive until one run is at a moment, and not one step further: to revoke it there, say, or to kill its worker.
