@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+
+import pytest
 
 # tests/extras and tests/neighbours run where Hypothesis is not installed, too.
 with suppress(ModuleNotFoundError):
@@ -13,3 +16,17 @@ with suppress(ModuleNotFoundError):
     settings.load_profile("taskharness")
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session")
+def needed():
+    """``needed(thing, what)``: the thing; where it is missing, skip the test, but in CI fail it."""
+
+    def check(thing, what):
+        if thing:
+            return thing
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have what the tests need; missing: {what}")
+        pytest.skip(f"needs {what}")
+
+    return check

