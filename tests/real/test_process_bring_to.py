@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import process_features_app as mill
+import process_late_app
 import pytest
 from process_worlds import opened
 
@@ -47,6 +48,15 @@ def test_what_nobody_consumes_is_queued():
         assert world.timeline.run(result.id).states == ["PENDING"]
         mill.app.control.add_consumer("celery", reply=True, limit=1)
         assert world.settle().counts == {"SUCCESS": 1}
+
+
+def test_a_worker_that_obeys_after_its_answer_is_waited_for():
+    with opened(process_late_app.app, concurrency=1) as world:
+        process_late_app.app.control.cancel_consumer("celery", reply=True, limit=1)
+        process_late_app.nothing.delay()  # a BRPOP that is under way takes this one, and puts it back
+        result = process_late_app.nothing.delay()
+        world.bring_to(result.id, "queued")
+        assert world.timeline.run(result.id).states == ["PENDING"]
 
 
 def test_what_has_an_eta_is_held(needed):

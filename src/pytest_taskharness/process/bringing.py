@@ -72,9 +72,10 @@ def _check(world: ProcessWorld, task_id: str, moment: str) -> None:
 
 
 def _is_taken(world: ProcessWorld, task_id: str) -> bool:
-    """Whether a worker has the message, or is about to."""
-    waiting = _queues_of(world, task_id)
-    return any(event.kind == "deliver" for event in world.timeline.of(task_id)) or bool(waiting)
+    """Whether a worker has the message, or is about to: not where it has yet to stop consuming, as it was told."""
+    if any(event.kind == "deliver" for event in world.timeline.of(task_id)):
+        return True
+    return bool(_queues_of(world, task_id)) and not any(node.is_about_to_change for node in world.nodes)
 
 
 def _queues_of(world: ProcessWorld, task_id: str) -> list[str]:
