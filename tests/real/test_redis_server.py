@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -285,6 +286,26 @@ def test_its_death_is_explained_and_the_next_test_gets_another_one(client):
     assert "Ready to accept connections" in text
     assert another is not server
     assert client(another.url).ping()
+
+
+@pytest.mark.usefixtures("fresh", "found")
+def test_a_death_of_which_the_guard_tells_late_is_explained(watch, monkeypatch):
+    monkeypatch.setattr(common, "PARTING", 0.0)
+    server = the_redis()
+    process, guard, listens = server.process, server.process._guard, server._listens
+    watch.add(process.pid)
+
+    def guard_goes_on_afterwards():
+        told = listens()
+        guard.send_signal(signal.SIGCONT)
+        return told
+
+    monkeypatch.setattr(server, "_listens", guard_goes_on_afterwards)
+    guard.send_signal(signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGKILL)
+    watch.until_gone(process.pid)
+
+    assert "it was ended by SIGKILL, and the harness did not do that." in server.explain_death()
 
 
 @pytest.mark.usefixtures("fresh", "found")

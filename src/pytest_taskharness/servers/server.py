@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import ClassVar, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from ..clock.real import Real
 from ..errors import TaskHarnessError
@@ -14,8 +15,10 @@ from .guarded import GuardedProcess
 
 __all__ = ["Once", "Server", "ending", "free_port"]
 
-#: How much later than its connections a dying server may end, in real seconds.
-PARTING = 1.0
+#: How much later than its connections a dying server may end, in real seconds; and one that nobody can connect to.
+PARTING, DYING = 1.0, 30.0
+#: How long it may take to see whether somebody can, in real seconds.
+KNOCKING = 5.0
 #: For how long a failure stands before the same is tried again, in real seconds.
 AGAIN = 60.0
 
@@ -75,7 +78,7 @@ class Server:
         """
         if self._given:
             return self._given.explain_silence()
-        if self.process is None or (code := self.process.wait(PARTING)) is None:
+        if self.process is None or (code := self._ended(self.process)) is None:
             return None
         return (
             f"expected the {self.what} of this test run to live: {self.origin}, as process {self.process.pid}; "
@@ -83,6 +86,22 @@ class Server:
             "What was in it is lost; the next test gets another one.\n"
             f"The end of its log:\n{self.log_tail()}"
         )
+
+    def _ended(self, process: GuardedProcess) -> int | None:
+        """How, or None; on a busy machine its guard may tell of it long after the kernel has closed its port."""
+        code = process.wait(PARTING)
+        return code if code is not None or self._listens() else process.wait(DYING)
+
+    def _listens(self) -> bool:
+        """Whether somebody can connect; one that hangs does not answer, but the kernel connects."""
+        parts = urlsplit(self.url)
+        try:
+            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=KNOCKING).close()
+        except ConnectionError:
+            return False
+        except OSError:
+            return True
+        return True
 
 
 S = TypeVar("S", bound=Server)
