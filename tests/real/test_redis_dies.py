@@ -119,6 +119,7 @@ SCENES = [publish, drive, read, look, advance, sleep, inspect, in_a_body, in_a_b
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_test_whose_server_dies_says_so_at_once(app, tasks, die, scene):
+    the_redis()
     began = Real.monotonic()
     with pytest.raises(ServerError, match=r"(?s)was ended by SIGKILL.*The end of its log"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Celery's tracer: "Exception raised outside body"
