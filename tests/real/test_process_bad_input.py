@@ -202,7 +202,8 @@ def test_a_worker_that_is_killed_from_outside_ends_every_wait(number, verb, with
 
 
 def test_after_a_worker_has_died_another_one_takes_its_place(within_seconds):
-    with Harness.open(mill.app, MODE, visibility_timeout=1) as harness:
+    # With one slot: what it takes back itself, because it has started its body late, dies with it.
+    with Harness.open(mill.app, MODE, visibility_timeout=1, config={"worker_concurrency": 1}) as harness:
         [node] = workers_of(harness)
         result = mill.nap_unless_again.delay(60)
         await_start(harness, result)

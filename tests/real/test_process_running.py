@@ -73,9 +73,13 @@ def test_the_delay_of_a_retry_is_the_one_that_was_asked_for(world):
     assert run.attempts[1].started_at - run.attempts[0].started_at >= timedelta(seconds=0.05)
 
 
-def test_settle_waits_for_what_is_due_soon_and_drain_does_not(world):
-    result = plant.add.apply_async((1, 2), countdown=1.5)
+def test_drain_does_not_wait_for_what_is_due_later(world):
+    plant.add.apply_async((1, 2), countdown=3600)
     assert world.drain().counts == {}
+
+
+def test_settle_waits_for_what_is_due_soon(world):
+    result = plant.add.apply_async((1, 2), countdown=1.5)
     assert world.settle().counts == {"SUCCESS": 1}
     run = world.timeline.run(result.id)
     assert run.started_at >= run.eta
@@ -175,11 +179,12 @@ def test_a_purged_message_does_not_keep_settle_waiting():
 def test_a_rate_limit_is_something_to_wait_for():
     with opened() as world:
         plant.app.control.rate_limit(plant.add.name, "5/s", reply=True, limit=1)
-        results = [plant.add.delay(1, number) for number in range(3)]
+        results = [plant.add.delay(1, number) for number in range(4)]
         world.settle()
         runs = [world.timeline.run(result.id) for result in results]
         began = world.timeline.of(results[0].id)[0].at
-        assert all(run.started_at - began >= timedelta(seconds=0.2 * number) for number, run in enumerate(runs))
+        # A bucket of an older kombu counts from when it was made: the second task may go with the first.
+        assert all(run.started_at - began >= timedelta(seconds=0.2 * number) for number, run in enumerate(runs[1:]))
 
 
 def test_the_result_is_waited_for_as_long_as_it_says(world):
@@ -273,9 +278,10 @@ def test_a_queue_that_was_taken_away_before_the_worker_had_it_can_be_given_to_it
 
 
 def test_a_revoked_task_does_not_run(world):
-    result = plant.add.apply_async((1, 2), countdown=1.5)
-    world.drain()
+    plant.app.control.cancel_consumer("celery", reply=True, limit=1)
+    result = plant.add.delay(1, 2)
     result.revoke()
+    plant.app.control.add_consumer("celery")
     assert world.settle().counts == {"REVOKED": 1}
 
 
