@@ -394,16 +394,18 @@ def test_the_error_of_the_block_itself_wins(harness, app):
 
 @workers_only
 def test_a_body_that_waits_for_what_never_comes_is_named(harness, app):
-    never = threading.Event()
+    begun, never = threading.Event(), threading.Event()
 
     @app.task(shared=False)
     def wait():
+        begun.set()
         never.wait(PATIENCE)
 
     block = harness.background()
     with pytest.raises(Deadlock) as caught, block:
         block._attendants[-1].patience = 0.1
         wait.delay()
+        assert begun.wait(PATIENCE)
     never.set()
     text = str(caught.value)
     assert "has not come any further in 0.1 real seconds" in text
