@@ -67,7 +67,8 @@ def test_what_is_left_is_done_when_the_block_ends(virtual):
         results = [plant.add.apply_async((number, 1), countdown=60 * number) for number in range(5)]
     assert [virtual.run_of(each).state for each in results] == ["SUCCESS"] * 5
     assert virtual.settle().counts.get("SUCCESS", 0) <= 5
-    assert elapsed(virtual) == timedelta(minutes=4)
+    # The clock may move on between two of them.
+    assert virtual.clock.now == max(virtual.run_of(each).eta for each in results[1:])
 
 
 def test_the_clock_stays_where_the_block_says_so(virtual):

@@ -11,6 +11,7 @@ from amqp.exceptions import NotFound
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.common import Broadcast
+from kombu.transport import pyamqp
 
 from pytest_taskharness import Harness
 from pytest_taskharness.broker import rabbit_access
@@ -79,6 +80,15 @@ def work(app, tasks, harness):
     harness.settle()
 
 
+def await_server(access):
+    """Return when it has done what it was told at the end of a harness: nobody else waits for that."""
+    for connection in access._idle:
+        channels = [connection.channel_of(pyamqp.Channel) for _ in list(connection.spare)]
+        for channel in channels:
+            channel.exchange_declare("amq.direct", "direct", passive=True)
+            connection.put_aside(channel)
+
+
 # -- what is where
 
 
@@ -92,6 +102,7 @@ def test_each_name_on_the_server_is_our_own(app, tasks, channel):
         for name in there:
             channel.queue_declare(name, passive=True)
         exchanges = [broker.names.exchange(exchange) for exchange in broker.routes.exchanges if exchange]
+    await_server(broker.access)
     for name in there:
         with pytest.raises(NotFound):
             channel.queue_declare(name, passive=True)
