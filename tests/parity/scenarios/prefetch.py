@@ -7,6 +7,9 @@ import time
 from parity_app import app, task
 from parity_scenario import in_order, outcome, scenario
 
+#: How long a body waits for its own worker to answer: Celery's one second is short on a busy machine.
+ANSWER = 20
+
 
 @task
 def nap(seconds):
@@ -66,7 +69,7 @@ def revoked_while_it_is_reserved(harness):
 
 @task
 def revoke_next(task_id):
-    app.control.revoke(task_id, reply=True, limit=1)
+    app.control.revoke(task_id, reply=True, limit=1, timeout=ANSWER)
 
 
 @scenario()
@@ -98,6 +101,6 @@ def reserved_as_remote_control_tells_it(harness):
 @task
 def look():
     time.sleep(0.4)
-    (active,) = app.control.broadcast("active", reply=True, limit=1)
-    (reserved,) = app.control.broadcast("reserved", reply=True, limit=1)
+    (active,) = app.control.broadcast("active", reply=True, limit=1, timeout=ANSWER)
+    (reserved,) = app.control.broadcast("reserved", reply=True, limit=1, timeout=ANSWER)
     return [[request["name"] for requests in each.values() for request in requests] for each in (active, reserved)]
