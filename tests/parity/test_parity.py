@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from celery import signals
 from differences import DIFFERENCES, Difference
 from matrix import ORACLE, STEPPED, judged
 from parity_scenario import load
 from parity_trace import Names, difference, play
+
+from pytest_taskharness.clock.real import Real
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 # Where on_failure raises, Celery warns in the worker's own process, which is ours.
@@ -49,6 +52,20 @@ def test_each_scenario_says_in_a_sentence_what_it_shows():
 def test_the_same_scenario_gives_the_same_trace_twice(log):
     scenario = load()["chords.chords_in_a_chord"]
     assert play(scenario, "memory") == play(scenario, "memory")
+
+
+def test_a_test_process_that_publishes_slowly_makes_no_difference(needs):
+    def linger(**_):
+        Real.sleep(0.5)
+
+    needs(ORACLE)
+    scenario = load()["signatures.a_chord_from_json"]
+    signals.after_task_publish.connect(linger)
+    try:
+        found = play(scenario, ORACLE)
+    finally:
+        signals.after_task_publish.disconnect(linger)
+    assert found == play(scenario, "memory")
 
 
 def test_scenarios_that_differ_give_traces_that_differ(log):
