@@ -18,7 +18,7 @@ TIMELINE_CHOICES = ("never", "failed", "always")
 #: The marker's signature, as `pytest --markers` shows it; :func:`marker_options` is what checks it.
 MARKER = (
     "taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, consumer_timeout=, config={...}, "
-    "strict_leftovers=): set up the harness of this test."
+    "strict_leftovers=, replace=): set up the harness of this test."
 )
 
 NO_APP = """\
@@ -86,6 +86,7 @@ class MarkerOptions:
     consumer_timeout: float | None = None
     config: Mapping[str, Any] | None = None
     strict_leftovers: bool = False
+    replace: bool = True
 
 
 def read_settings(option: Callable[[str], Any], ini: Callable[[str], Any]) -> Settings:
@@ -151,7 +152,7 @@ def _not_empty(value: str | None) -> str | None:
     return value
 
 
-def marker_options(
+def marker_options(  # noqa: PLR0913 - the words of the marker
     *,
     mode: str | None = None,
     modes: Iterable[str] | None = None,
@@ -163,6 +164,7 @@ def marker_options(
     consumer_timeout: float | None = None,
     config: Mapping[str, Any] | None = None,
     strict_leftovers: bool = False,
+    replace: bool = True,
 ) -> MarkerOptions:
     """The marker's real signature: Python itself finds a misspelt argument."""
     return MarkerOptions(
@@ -175,6 +177,7 @@ def marker_options(
         consumer_timeout=consumer_timeout,
         config=_marked_config(config),
         strict_leftovers=strict_leftovers,
+        replace=_marked_replace(replace),
     )
 
 
@@ -204,6 +207,12 @@ def _marked_config(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None
     if config is not None and not isinstance(config, Mapping):
         raise _refused("config", "a dict of Celery settings", config)
     return config
+
+
+def _marked_replace(replace: object) -> bool:
+    if not isinstance(replace, bool):
+        raise _refused("replace", "True or False: whether the drop-in serves this test", replace)
+    return replace
 
 
 def _listed(value: Any) -> list[Any]:

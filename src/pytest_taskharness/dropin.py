@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .config import MarkerOptions, Settings
-from .errors import hide_frames
+from .errors import ConfigurationError, hide_frames
 from .fixtures import OPENED, PASSING, SETTINGS, marked, place_of, said_of
+from .owners import Asker, Lasting, Since, checked, not_apart, not_in_a_thread
 
 if TYPE_CHECKING:
     from .harness import Harness
@@ -31,33 +31,20 @@ STOCK = "celery.contrib.pytest"
 MARKER = "celery(**overrides): override celery configuration for a test case"
 
 
-@dataclass
-class _Lasting:
-    """A harness that may outlive a test.
-
-    Attributes:
-        harness: It is here while a test runs that uses it, and away between them.
-        fixture: The name of the fixture that opened it; None where every test uses it.
-    """
-
-    harness: Harness
-    fixture: str | None
-
-    def is_used_by(self, item: pytest.Item) -> bool:
-        """Whether the test asks for it, itself or by another fixture."""
-        return self.fixture is None or self.fixture in getattr(item, "fixturenames", ())
-
-
 class DropIn:
     """Pytest's side of the drop-in."""
 
     def __init__(self) -> None:
         """Nothing of Celery is imported before the session starts."""
         self._stack = ExitStack()
-        self._harnesses: list[_Lasting] = []
+        self._harnesses: list[Lasting] = []
         #: The fixtures that are being set up, innermost last.
-        self._setting_up: list[pytest.FixtureDef[Any]] = []
+        self._setting_up: list[Asker] = []
         self._item: pytest.Item | None = None
+        #: Whether the test has Celery's own workers, in threads.
+        self._is_apart = False
+        #: Their apps.
+        self._in_threads: list[Any] = []
         self._settings: Settings
         self._plugins: pytest.PytestPluginManager
         self._fixtures: Mapping[str, Any] = {}
@@ -78,7 +65,7 @@ class DropIn:
         self._settings = config.stash[SETTINGS]
         self._plugins = config.pluginmanager
         self._fixtures = fixtures_of_celery()
-        self._stack.enter_context(seams_taken(start=self._worker, made=self._app))
+        self._start_in_thread = self._stack.enter_context(seams_taken(start=self._worker, made=self._app))
         self._stack.callback(self._end_all)
         self._known = set(map(id, config.pluginmanager.get_plugins()))
         self._put_in(self._hidden(config))
@@ -115,26 +102,43 @@ class DropIn:
         from .harness.served import is_reached_from
 
         with ExitStack() as stack:
-            if not any(is_reached_from(lasting.harness, app) for lasting in self._harnesses):
+            if self._marker().replace and not any(is_reached_from(each.harness, app) for each in self._harnesses):
                 stack.enter_context(self._served(app))
             yield
 
     @contextmanager
     def _worker(self, app: Any, **options: Any) -> Iterator[Any]:
         """In the place of the worker in a thread: on the harness that is open on its app, or on one of its own."""
-        from .harness.served import open_on, working
+        from .harness.served import come_back, open_on, working
 
         with ExitStack() as stack:
+            if not self._marker().replace:
+                yield stack.enter_context(self._thread(app, **options))
+                return
             harness = open_on(app) or stack.enter_context(self._served(app))
+            come_back(harness)
             yield stack.enter_context(working(harness, options))
+
+    @contextmanager
+    def _thread(self, app: Any, **options: Any) -> Iterator[Any]:
+        """Celery's own worker, for a test that wants it."""
+        from .harness.served import open_on
+
+        if open_on(app) is not None:
+            raise not_in_a_thread(app)
+        with self._start_in_thread(app, **options) as worker:
+            self._in_threads.append(app)
+            try:
+                yield worker
+            finally:
+                self._in_threads.remove(app)
 
     @contextmanager
     def _served(self, app: Any) -> Iterator[Harness]:
         from .harness.served import end, is_on
 
         harness = self._open(app)
-        lasting = _Lasting(harness, self._setting_up[-1].argname if self._setting_up else None)
-        self._harnesses.append(lasting)
+        self._harnesses.append(Lasting(harness, self._asker()))
         self._show(harness, since=0)
         try:
             yield harness
@@ -146,7 +150,7 @@ class DropIn:
         from .harness.served import serve
         from .worker.ids import ids_for
 
-        marker = self._marker()
+        marker = checked(self._marker())
         with ids_for(place_of(self._item) if self._item is not None else ""):
             return serve(
                 app,
@@ -156,10 +160,15 @@ class DropIn:
                 **said_of(marker, self._settings),
             )
 
+    def _asker(self) -> Asker | None:
+        if self._setting_up:
+            return self._setting_up[-1]
+        return None if self._item is None else Asker(self._item)
+
     def _marker(self) -> MarkerOptions:
-        """That of the test, for what belongs to it alone."""
-        lasts = self._setting_up and self._setting_up[-1].scope != "function"
-        return MarkerOptions() if self._item is None or lasts else marked(self._item)
+        """That of the test, or of the class or the module for what belongs to all its tests."""
+        asker = self._asker()
+        return MarkerOptions() if asker is None else marked(asker.node)
 
     def _mode(self, marker: MarkerOptions) -> str:
         """The first one with a stepped worker."""
@@ -169,7 +178,7 @@ class DropIn:
     def _show(self, harness: Harness, *, since: int) -> None:
         """In the report of this test, from here on."""
         if self._item is not None:
-            self._item.stash.setdefault(OPENED, []).append(_Since(harness, since) if since else harness)
+            self._item.stash.setdefault(OPENED, []).append(Since(harness, since) if since else harness)
 
     def _end_all(self) -> None:
         from .harness.served import end
@@ -180,25 +189,53 @@ class DropIn:
     # -- the life of a test
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
         """Know who asks for a worker, and for how long."""
-        self._setting_up.append(fixturedef)
+        self._setting_up.append(Asker(request.node, fixturedef))
         try:
             return (yield)
         finally:
             self._setting_up.pop()
+            if self._is_apart:
+                self._stand_aside()  # what lasts longer than the test, which is the first one to use it
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Those that the test uses come back, with what other tests have left in them."""
+        self._item, self._is_apart = item, _is_apart(item)
+        if self._is_apart:
+            self._stand_aside()
+        else:
+            self._bring_back(item)
+        done = yield
+        if self._is_apart:
+            self._check_apart(item)
+        return done
+
+    def _bring_back(self, item: pytest.Item) -> None:
         from .harness.served import come_back
 
-        self._item = item
         for lasting in self._harnesses:
             if lasting.is_used_by(item):
                 come_back(lasting.harness)
                 self._show(lasting.harness, since=len(lasting.harness.timeline))
-        return (yield)
+
+    def _stand_aside(self) -> None:
+        from .harness.served import stand_aside
+
+        for lasting in reversed(self._harnesses):
+            stand_aside(lasting.harness)
+
+    def _check_apart(self, item: pytest.Item) -> None:
+        """Raise where there is no other worker for a test than the stepped one that others have, too."""
+        from .harness.served import has_workers
+
+        used = [each for each in self._harnesses if each.asker and each.asker.fixture and each.is_used_by(item)]
+        with_workers = [lasting for lasting in used if has_workers(lasting.harness)]
+        if with_workers and not self._in_threads:
+            raise not_apart(with_workers[0])
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
@@ -214,14 +251,23 @@ class DropIn:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
         """The next test may know nothing of them."""
-        from .harness.served import leave
+        from .harness.served import leave, stand_back
 
         try:
             return (yield)
         finally:
             for lasting in reversed(self._harnesses):
                 leave(lasting.harness)
-            self._item = None
+            for lasting in self._harnesses if self._is_apart else []:
+                stand_back(lasting.harness)
+            self._item, self._is_apart = None, False
+
+
+def _is_apart(item: pytest.Item) -> bool:
+    try:
+        return not marked(item).replace
+    except ConfigurationError:  # it is told where a worker, or a harness, is asked for
+        return False
 
 
 def _is_conftest(plugin: object) -> bool:
@@ -230,19 +276,3 @@ def _is_conftest(plugin: object) -> bool:
 
 def _names_of(plugin: object) -> Mapping[str, Any]:
     return getattr(plugin, "__dict__", {})
-
-
-class _Since:
-    """A harness, as the report of one of its tests shows it."""
-
-    def __init__(self, harness: Harness, since: int) -> None:
-        """Its events from this one on."""
-        self._harness = harness
-        self._since = since
-        self.mode, self.seed, self.worker_logs = harness.mode, harness.seed, harness.worker_logs
-
-    @property
-    def timeline(self) -> Any:
-        """The part that belongs to the test."""
-        timeline = self._harness.timeline
-        return SimpleNamespace(start=timeline.start, events=timeline.events[self._since :])

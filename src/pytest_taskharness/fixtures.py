@@ -202,6 +202,6 @@ def _given_rabbitmq(settings: Settings) -> GivenRabbitMQ | None:
     return None if url.value is None else GivenRabbitMQ(url.value, url.source, allow_remote=settings.allow_remote.value)
 
 
-def marked(item: pytest.Item) -> MarkerOptions:
-    """What the markers of a test say."""
-    return read_marker((mark.args, mark.kwargs) for mark in item.iter_markers("taskharness"))
+def marked(node: pytest.Item | pytest.Collector) -> MarkerOptions:
+    """What the markers of a test, or those of a class or a module alone, say."""
+    return read_marker((mark.args, mark.kwargs) for mark in node.iter_markers("taskharness"))

@@ -148,7 +148,7 @@ def test_a_misspelt_argument_is_named_and_the_signature_shown():
     assert text.startswith("@pytest.mark.taskharness got an unexpected keyword argument 'mod'")
     assert text.endswith(
         "\nIt is taskharness(mode=, modes=, start=, seed=, workers=, pool=, visibility_timeout=, "
-        "consumer_timeout=, config={...}, strict_leftovers=)."
+        "consumer_timeout=, config={...}, strict_leftovers=, replace=)."
     )
 
 

@@ -15,7 +15,10 @@ from .harness import Harness
 from .layers import is_on
 from .staging import Stage
 
-__all__ = ["catch_up", "come_back", "end", "is_on", "is_reached_from", "leave", "open_on", "serve", "working"]
+__all__ = [
+    "catch_up", "come_back", "end", "has_workers", "is_on", "is_reached_from", "leave", "open_on", "serve",
+    "stand_aside", "stand_back", "working",
+]  # fmt: skip
 
 __tracebackhide__ = hide_frames
 
@@ -126,7 +129,37 @@ def leave(harness: Harness) -> None:
 def come_back(harness: Harness) -> None:
     """In a test again."""
     if not _has_ended(harness):
+        stand_back(harness)
         _world_of(harness).presence.come_back()
+
+
+def has_workers(harness: Harness) -> bool:
+    """Whether anybody consumes."""
+    return not _has_ended(harness) and bool(_world_of(harness).nodes)
+
+
+def stand_aside(harness: Harness) -> None:
+    """Before a test that wants none of it: whoever drives it all the same is told so."""
+    if not _has_ended(harness):
+        world = _world_of(harness)
+        world.presence.stand_aside()
+        world.on_step = partial(_refuse_to_step, world.app)
+
+
+def stand_back(harness: Harness) -> None:
+    """After such a test: as it was between two others; again does nothing."""
+    world = _world_of(harness)
+    if not _has_ended(harness) and world.presence.stands_aside:
+        world.presence.stand_back()
+        world.on_step = world.presence.come_back
+
+
+def _refuse_to_step(app: Any) -> None:
+    raise FidelityError(
+        "expected nobody to wait for a stepped worker in a test with @pytest.mark.taskharness(replace=False); somebody "
+        f"waits for a task of app {app.main or app!r}, which has one that lives longer than this test. Send the task "
+        "by an app of the test's own, such as celery_app, or leave out the marker."
+    )
 
 
 def end(harness: Harness, *, passed: bool) -> None:

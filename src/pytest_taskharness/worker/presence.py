@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 from ..clock.sleep import Sleeper, sleep_virtually
 from .blocking import driving_waits
+from .sharing import requests_aside
 from .takeover import virtual_readers
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ class Presence:
         self._seed = seed
         self._stack = ExitStack()
         self._waits_drive = False
+        self._lending: Callable[[], AbstractContextManager[None]] | None = None
+        self._lent = ExitStack()
+        self._aside = ExitStack()
+        #: Whether neither other apps nor workers in threads have to do with it.
+        self.stands_aside = False
 
     def __enter__(self) -> Presence:
         """Be here."""
@@ -39,12 +46,18 @@ class Presence:
 
     def __exit__(self, *exc_info: object) -> None:
         """The end; the world's clock goes by itself."""
+        self._lent.close()
         self._stack.close()
 
     def let_waits_drive(self) -> None:
         """Whenever it is here, from now on: code that waits for an event which a task sets knows of no harness."""
         self._waits_drive = True
         self._stack.enter_context(driving_waits(self._world))
+
+    def lend(self, lending: Callable[[], AbstractContextManager[None]]) -> None:
+        """From now on, but while it stands aside: other apps, which publish to this world."""
+        self._lending = lending
+        self._lent.enter_context(lending())
 
     @property
     def is_away(self) -> bool:
@@ -65,3 +78,18 @@ class Presence:
             self._world.time.come_back()
             self.__enter__()
             self._world.open_worlds.append(self._world)
+
+    def stand_aside(self) -> None:
+        """Be away, and have nothing to do with other apps and workers in threads either; again does nothing."""
+        self._lent.close()
+        self.leave()
+        if not self.stands_aside:
+            self._aside.enter_context(requests_aside(self._world.app))
+        self.stands_aside = True
+
+    def stand_back(self) -> None:
+        """As it was before, and away."""
+        self.stands_aside = False
+        self._aside.close()
+        if self._lending is not None:
+            self._lent.enter_context(self._lending())

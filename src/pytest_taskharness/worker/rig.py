@@ -77,8 +77,8 @@ def stepped_world(
         stack.enter_context(joining_by_thread(world))
         stack.enter_context(world.presence)
         if discreet:
-            equip = partial(_equip, world)
-            stack.enter_context(apps_beside(app, connect=supply.connect, backend=app._get_backend(), equip=equip))
+            backend, equip = app._get_backend(), partial(_equip, world)
+            world.presence.lend(partial(apps_beside, app, connect=supply.connect, backend=backend, equip=equip))
         if eager:
             stack.enter_context(applying_honestly(app, world))
         stack.enter_context(world.opened())

@@ -20,8 +20,11 @@ __all__ = ["fixtures_of_celery", "seams_taken"]
 @contextmanager
 def seams_taken(
     *, start: Callable[..., AbstractContextManager[Any]], made: Callable[[Any], AbstractContextManager[Any]]
-) -> Iterator[None]:  # fmt: skip
-    """While entered, ``start_worker`` starts by ``start(app, …)``, and ``made(app)`` is entered for each app."""
+) -> Iterator[Callable[..., AbstractContextManager[Any]]]:  # fmt: skip
+    """While entered, ``start_worker`` starts by ``start(app, …)``, and ``made(app)`` is entered for each app.
+
+    Yields Celery's own in the place of ``start``.
+    """
     testing, fixtures = celery.contrib.testing.worker, celery.contrib.pytest
     start_in_thread, create_app = testing._start_worker_thread, fixtures._create_app
 
@@ -33,7 +36,7 @@ def seams_taken(
 
     testing._start_worker_thread, fixtures._create_app = start, create
     try:
-        yield
+        yield start_in_thread
     finally:
         testing._start_worker_thread, fixtures._create_app = start_in_thread, create_app
 

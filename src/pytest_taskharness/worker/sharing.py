@@ -15,7 +15,7 @@ from celery.worker import state
 if TYPE_CHECKING:
     from .node import Node
 
-__all__ = ["others_aside", "own_queues", "prefetch_as_one_of_several"]
+__all__ = ["others_aside", "own_queues", "prefetch_as_one_of_several", "requests_aside"]
 
 _NOTHING = nullcontext()
 #: What is reserved, active, or held for its eta (since Celery 5.7).
@@ -30,17 +30,23 @@ def others_aside(node: Node) -> AbstractContextManager[None]:
     return _aside(others) if others else _NOTHING
 
 
+def requests_aside(app: Any) -> AbstractContextManager[None]:
+    """While entered, Celery knows of no request of this app: it closes a worker of another one, in a thread."""
+    known = {id(request): request for name in _SETS for request in getattr(state, name, ())}
+    known |= {id(request): request for request in list(state.requests.values())}
+    return _aside([request for request in known.values() if request.task.app is app])
+
+
 @contextmanager
 def _aside(others: list[Any]) -> Iterator[None]:
     before = [(found, found.intersection(others)) for found in (getattr(state, name, None) for name in _SETS) if found]
-    for request in others:
-        state.requests.pop(request.id, None)
+    listed = [request for request in others if state.requests.pop(request.id, None) is not None]
     for found, aside in before:
         found.difference_update(aside)
     try:
         yield
     finally:
-        state.requests.update({request.id: request for request in others})
+        state.requests.update({request.id: request for request in listed})
         for found, aside in before:
             found.update(aside)
 
