@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -158,6 +159,19 @@ def test_stats_count_for_each_worker(two, app, tasks, held):
     assert [stats[A]["total"], stats[B]["total"]] == [{"shop.slow": 1}, {}]
     assert stats[A]["pool"]["max-concurrency"] == 4
     assert stats[A]["prefetch_count"] == 16
+
+
+@STEPPED
+def test_stats_of_the_pool_are_those_of_prefork_with_one_process(app, open_harness):
+    harness = open_harness()
+    harness.worker("first")
+    app.conf.update(task_time_limit=20, task_soft_time_limit=10)
+    harness.worker("second")
+    found = app.control.inspect().stats()
+    first, second = (found[f"{name}@taskharness"]["pool"] for name in ("first", "second"))
+    assert first["processes"] == second["processes"] == [os.getpid()]
+    assert {"max-concurrency", "max-tasks-per-child", "put-guarded-by-semaphore", "writes"} <= first.keys()
+    assert (first["timeouts"], second["timeouts"]) == ([0, 0], [10, 20])
 
 
 @STEPPED

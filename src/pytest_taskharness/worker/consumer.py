@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,19 @@ class SteppedController(WorkController):  # type: ignore[misc]
 
     def stats(self) -> dict[str, Any]:
         """What ``inspect().stats()`` shows; Celery counts for a process, which all stepped workers share."""
-        return {**super().stats(), "total": self.node.started()}
+        stats = super().stats()
+        return {**stats, "total": self.node.started(), "pool": {**_as_prefork(self.pool), **stats["pool"]}}
+
+
+def _as_prefork(pool: Any) -> dict[str, Any]:
+    """What a prefork pool says of itself, where the bodies run in one process, which is never replaced."""
+    return {
+        "processes": [os.getpid()],
+        "max-tasks-per-child": "N/A",
+        "put-guarded-by-semaphore": pool.putlocks,
+        "timeouts": [pool.options.get("soft_timeout") or 0, pool.options.get("timeout") or 0],
+        "writes": "N/A",
+    }
 
 
 class Strategies(dict):  # type: ignore[type-arg]

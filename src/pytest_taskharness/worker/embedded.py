@@ -83,6 +83,12 @@ class _EmbeddedConsumer(SteppedConsumer):
 class _UnlimitedPool(SteppedPool):
     """As ``solo`` and ``threads``, which know no time limits."""
 
+    options: dict[str, Any]
+
+    def on_start(self) -> None:
+        """It does not say that it had any, either."""
+        self.options = {**self.options, "soft_timeout": None, "timeout": None}
+
     def _job(self, target: Any, args: Any, kwargs: Any, *, limits: Any) -> Any:
         return super()._job(target, args, kwargs, limits=(None, None))
 
