@@ -7,6 +7,7 @@ Celery's own: what is replaced is the worker in a thread behind them.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from .config import MarkerOptions, Settings
 from .errors import ConfigurationError, hide_frames
 from .fixtures import OPENED, PASSING, SETTINGS, marked, place_of, said_of
-from .owners import Asker, Lasting, Since, checked, not_apart, not_in_a_thread
+from .owners import Asker, Entered, Lasting, Since, checked, not_apart, not_in_a_thread
 
 if TYPE_CHECKING:
     from .harness import Harness
@@ -38,6 +39,11 @@ class DropIn:
         """Nothing of Celery is imported before the session starts."""
         self._stack = ExitStack()
         self._harnesses: list[Lasting] = []
+        self._entered: list[Entered] = []
+        #: The fixtures that have been torn down with the test.
+        self._ended: list[Any] = []
+        #: Workers that nobody left, and that the garbage collector has found, perhaps in the middle of a test.
+        self._collected = ExitStack()
         #: The fixtures that are being set up, innermost last.
         self._setting_up: list[Asker] = []
         self._item: pytest.Item | None = None
@@ -62,7 +68,7 @@ class DropIn:
         if not any(line.startswith("celery(") for line in config.getini("markers")):
             config.addinivalue_line("markers", MARKER)
         config.add_cleanup(self._stack.close)
-        self._settings = config.stash[SETTINGS]
+        self._settings, self._root = config.stash[SETTINGS], config.rootpath
         self._plugins = config.pluginmanager
         self._fixtures = fixtures_of_celery()
         self._start_in_thread = self._stack.enter_context(seams_taken(start=self._worker, made=self._app))
@@ -110,6 +116,7 @@ class DropIn:
     def _worker(self, app: Any, **options: Any) -> Iterator[Any]:
         """In the place of the worker in a thread: on the harness that is open on its app, or on one of its own."""
         from .harness.served import come_back, open_on, working
+        from .recorder.callsite import call_site
 
         with ExitStack() as stack:
             if not self._marker().replace:
@@ -117,7 +124,17 @@ class DropIn:
                 return
             harness = open_on(app) or stack.enter_context(self._served(app))
             come_back(harness)
-            yield stack.enter_context(working(harness, options))
+            worker = stack.enter_context(working(harness, options))
+            entered = Entered(self._asker(), harness, str(call_site(f"{self._root}/")), stack)
+            self._entered.append(entered)  # holds all but this generator, which alone may be collected
+            try:
+                yield worker
+            except GeneratorExit:
+                if entered.is_over:
+                    self._collected.push(stack.pop_all())
+                raise
+            finally:
+                self._entered.remove(entered)
 
     @contextmanager
     def _thread(self, app: Any, **options: Any) -> Iterator[Any]:
@@ -193,7 +210,7 @@ class DropIn:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, Any, Any]:
         """Know who asks for a worker, and for how long."""
-        self._setting_up.append(Asker(request.node, fixturedef))
+        self._setting_up.append(Asker(request, fixturedef))
         try:
             return (yield)
         finally:
@@ -260,7 +277,26 @@ class DropIn:
                 leave(lasting.harness)
             for lasting in self._harnesses if self._is_apart else []:
                 stand_back(lasting.harness)
-            self._item, self._is_apart = None, False
+            self._collected.close()
+            item, self._item, self._is_apart = self._item, None, False
+            self._never_left(item)
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """A fixture that has entered ``start_worker`` has had its time to leave it."""
+        self._ended.append(fixturedef)
+
+    def _never_left(self, item: pytest.Item | None) -> None:
+        """They go on, as a thread would, for those who need them."""
+        from .harness.served import go_on, is_on
+
+        askers, self._ended = [item, *self._ended], []
+        new = [each for each in self._entered if not each.is_over and each.asker and each.asker.has_ended(askers)]
+        for entered in new:
+            entered.is_over = True
+            go_on(entered.harness)
+        passed = item is None or item.stash.get(PASSING, True)  # one that has failed may not have come to its end
+        for entered in new if passed else []:
+            warnings.warn(pytest.PytestWarning(entered.text(goes_on=is_on(entered.harness))), stacklevel=2)
 
 
 def _is_apart(item: pytest.Item) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .config import MarkerOptions
     from .harness import Harness
 
-__all__ = ["Asker", "Lasting", "Since", "checked", "not_apart", "not_in_a_thread"]
+__all__ = ["Asker", "Entered", "Lasting", "Since", "checked", "not_apart", "not_in_a_thread"]
 
 __tracebackhide__ = hide_frames
 
@@ -30,17 +31,28 @@ class Asker:
     """A fixture, or a test itself.
 
     Attributes:
-        node: What it belongs to: the test, its class, its module, the session.
+        owner: The test, or the request of the fixture.
         fixture: None where the test itself has called ``start_worker``.
     """
 
-    node: Any
+    owner: Any
     fixture: pytest.FixtureDef[Any] | None = None
 
     @property
-    def name(self) -> str | None:
-        """Of the fixture."""
-        return None if self.fixture is None else self.fixture.argname
+    def node(self) -> Any:
+        """What has the markers: the test, its class, its module, the session."""
+        return self.owner if self.fixture is None else self.owner.node
+
+    def is_used_by(self, item: pytest.Item) -> bool:
+        """Whether it is this test, or a fixture that this test asks for, itself or by another fixture."""
+        if self.fixture is None:
+            return self.owner is item
+        return self.fixture.argname in getattr(item, "fixturenames", ())
+
+    def has_ended(self, ended: list[Any]) -> bool:
+        """Whether it is one of these, tests and fixtures."""
+        mine = self.owner if self.fixture is None else self.fixture
+        return any(each is mine for each in ended)
 
 
 @dataclass
@@ -49,15 +61,44 @@ class Lasting:
 
     Attributes:
         harness: It is here while a test runs that uses it, and away between them.
-        asker: Who has opened it; None where that was nobody in particular, so that every test uses it.
+        asker: Who has opened it; None where that was no test and no fixture, so that every test uses it.
     """
 
     harness: Harness
     asker: Asker | None
 
     def is_used_by(self, item: pytest.Item) -> bool:
-        """Whether the test asks for it, itself or by another fixture."""
-        return self.asker is None or self.asker.name is None or self.asker.name in getattr(item, "fixturenames", ())
+        """Whether the test asks for it."""
+        return self.asker is None or self.asker.is_used_by(item)
+
+
+@dataclass(eq=False)
+class Entered:
+    """A call of ``start_worker`` that has been entered, and not left yet.
+
+    Attributes:
+        asker: Who has called.
+        harness: What steps the worker.
+        place: The line of the call.
+        stack: Ends it.
+        is_over: Whether the one who has called has ended without leaving it.
+    """
+
+    asker: Asker | None
+    harness: Harness
+    place: str
+    stack: ExitStack
+    is_over: bool = False
+
+    def text(self, *, goes_on: bool) -> str:
+        """What the user is told, once."""
+        now = "This one goes on for tests that send to its app or wait for its tasks; all others have the real clock."
+        return (
+            f"expected start_worker() to be left where it was entered; the call at {self.place} never was. Celery's "
+            "worker would go on in its thread to the end of the process, and take messages of other tests. "
+            f"{now if goes_on else 'This one has ended with its app.'} Use it in a `with`, or let the tear-down call "
+            "its __exit__(None, None, None)."
+        )
 
 
 def checked(marker: MarkerOptions) -> MarkerOptions:

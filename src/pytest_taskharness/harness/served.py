@@ -16,7 +16,7 @@ from .layers import is_on
 from .staging import Stage
 
 __all__ = [
-    "catch_up", "come_back", "end", "has_workers", "is_on", "is_reached_from", "leave", "open_on", "serve",
+    "catch_up", "come_back", "end", "go_on", "has_workers", "is_on", "is_reached_from", "leave", "open_on", "serve",
     "stand_aside", "stand_back", "working",
 ]  # fmt: skip
 
@@ -131,6 +131,21 @@ def come_back(harness: Harness) -> None:
     if not _has_ended(harness):
         stand_back(harness)
         _world_of(harness).presence.come_back()
+
+
+def go_on(harness: Harness) -> None:
+    """Its test has ended, and not its worker: from now on it comes back where somebody sends a task, too."""
+    if _has_ended(harness):
+        return
+    world = _world_of(harness)
+    published = world.hearing.published
+
+    def come_back_and_hear(event: Any) -> None:
+        if not world.presence.stands_aside:
+            world.presence.come_back()
+        published(event)
+
+    world.recorder.on_published = come_back_and_hear
 
 
 def has_workers(harness: Harness) -> bool:
