@@ -171,7 +171,8 @@ def _check_pool(pool: object) -> None:
         raise FidelityError(
             f"pool={name!r} means green threads, for which the whole process is patched; this worker is stepped in the "
             "test's thread. Use 'solo', 'threads' or 'prefork' in celery_worker_pool, or start_worker(pool=…), or "
-            "leave this suite to celery.contrib.pytest: taskharness_replace_celery_fixtures = false."
+            "leave it to Celery's own worker: this test with @pytest.mark.taskharness(replace=False), the whole suite "
+            "with taskharness_replace_celery_fixtures = false."
         )
 
 
