@@ -146,12 +146,12 @@ def terminating_what_nobody_knows(harness):
 
 @scenario()
 def what_is_known_of_a_task(harness):
-    """query_task knows where a task stands."""
+    """query_task knows where a task stands; before Celery 5.7, not of one that is held for its eta."""
     result = note.apply_async((1,), countdown=0.6)
     harness.drain()
-    ((state, told),) = asked("query_task", ids=[result.id]).values()
+    known = asked("query_task", ids=[result.id]).values()
     harness.settle()
-    return state, told["name"], told["args"], asked("query_task", ids=[result.id])
+    return [(state, told["name"], told["args"]) for state, told in known], asked("query_task", ids=[result.id])
 
 
 @scenario()
