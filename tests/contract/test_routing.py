@@ -254,7 +254,7 @@ def test_a_queue_that_must_not_be_made_is_an_error_of_celerys(app, open_harness,
 
 
 @memory_only
-@pytest.mark.skipif(VERSION < (5, 5), reason="the setting is new in Celery 5.5")
+@pytest.mark.skipif(VERSION < (5, 6), reason="the setting is new in Celery 5.6")
 def test_missing_queues_may_be_quorum_queues(app, open_harness, tasks):
     app.conf.update(broker_url="amqp://", task_create_missing_queue_type="quorum")
     harness = open_harness()
