@@ -6,7 +6,6 @@ import gc
 import linecache
 import os
 import sqlite3
-import sys
 import threading
 import time
 from contextlib import closing
@@ -746,7 +745,6 @@ def test_a_body_that_dies_before_it_commits_rolls_back(harness, app):
 
 
 @workers_only
-@pytest.mark.xfail(sys.version_info >= (3, 12), reason="sys.monitoring has no line event for a function of one line")
 def test_a_lambda_on_a_line_of_the_body_is_a_second_time_of_this_line(harness, app, diary):
     @app.task(acks_late=True)
     def later():

@@ -209,6 +209,20 @@ def test_nested_functions_comprehensions_generators_and_lambdas_have_lines_too()
     assert seen.index(5) < seen.index(2) < seen.index(3) < seen.index(6)
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_function_on_one_line_has_that_line_each_time(is_asked):
+    """Python 3.13 tells nothing of it by itself."""
+    one_line = lambda do: do(1)  # noqa: E731
+    code, seen = one_line.__code__, []
+    watched = (lambda found: found is code) if is_asked else frozenset({code})
+    with LineWatch(watched, lambda code, line: seen.append(line - code.co_firstlineno)):
+        one_line(print_nothing)
+        one_line(print_nothing)
+    one_line(print_nothing)
+
+    assert seen == [0, 0]
+
+
 def test_a_generator_has_lines_when_it_is_resumed():
     first, seen = generating.__code__.co_firstlineno, []
     with LineWatch(codes_of(generating), lambda code, line: seen.append(line - first)):

@@ -96,22 +96,31 @@ class Monitoring:
                 self._want(code, -1)
             self._found.clear()
 
+    @property
+    def _lines(self) -> int:
+        """The events of a code whose lines are wanted.
+
+        Without ``PY_START``, Python 3.13 and later tell nothing of a line on which the function itself begins, as of
+        a ``lambda``: https://github.com/python/cpython/issues/155992.
+        """
+        return int(self._python.events.LINE | self._python.events.PY_START)
+
     def _want(self, code: CodeType, more: int) -> None:
         before = self._wanted[id(code)]
         self._wanted[id(code)] += more
         if bool(before) != bool(before + more):
-            self._python.set_local_events(self._tool, code, self._python.events.LINE if before + more else 0)
+            self._python.set_local_events(self._tool, code, self._lines if before + more else 0)
         if not before + more:
             del self._wanted[id(code)]
 
     def _on_start(self, code: CodeType, _offset: int) -> Any:
-        """A function begins, for the first time since a watch was added."""
+        """A function begins, for the first time since a watch was added, or its lines are wanted."""
         with self._lock:
             watches = [watch for each in self._watches.values() for watch in each if watch.codes is None]
             if id(code) not in self._found and any(watch.wants(code) for watch in watches):
                 self._found[id(code)] = code
                 self._want(code, +1)
-        return self._python.DISABLE
+            return None if self._wanted.get(id(code)) else self._python.DISABLE
 
     def _on_line(self, code: CodeType, line: int) -> None:
         for watch in self._watches.get(threading.get_ident(), ()):
@@ -122,7 +131,7 @@ class Monitoring:
                     if not is_way_out(code, sys._getframe(1).f_lasti):  # noqa: SLF001 - of the watched code
                         raise
                     self._leaving[threading.get_ident()] = error
-                    self._python.set_local_events(self._tool, code, self._python.events.LINE | self._python.events.CALL)
+                    self._python.set_local_events(self._tool, code, self._lines | self._python.events.CALL)
                     return
 
     def _on_call(self, code: CodeType, _offset: int, called: Any, _first: object) -> None:
@@ -130,7 +139,7 @@ class Monitoring:
         error = self._leaving.pop(threading.get_ident(), None)
         if error is None:
             return
-        self._python.set_local_events(self._tool, code, self._python.events.LINE)
+        self._python.set_local_events(self._tool, code, self._lines)
         manager = getattr(called, "__self__", None)
         wanted = (watch.wants(each) for each in codes_below(manager) for watch in self._watches[threading.get_ident()])
         if not any(wanted):
