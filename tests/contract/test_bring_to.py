@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import celery
 import pytest
 from celery import chain, group, signals
 from celery.exceptions import TaskRevokedError
@@ -12,6 +13,8 @@ from scenario import after, eager_only, kinds, passed
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, MomentMissed
 
 STEPPED = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
+#: What is revoked, before its body is terminated and that is stored, too; see docs/celery-versions.md.
+STORES_AT_THE_COMMAND = (5, 6, 2) <= celery.VERSION[:3] < (5, 7)
 
 
 @pytest.fixture
@@ -65,7 +68,8 @@ def test_a_body_that_is_terminated_ends_as_in_prefork(harness, charge, captured)
 
     assert captured == []
     assert told == [(result.id, True, False)]
-    assert kinds(run) == ["publish", "deliver", "receive", "ack", "start", "fault", "store", "revoke"]
+    stores = ["store", "store"] if STORES_AT_THE_COMMAND else ["store"]
+    assert kinds(run) == ["publish", "deliver", "receive", "ack", "start", "fault", *stores, "revoke"]
     assert [event.detail["note"] for event in run.timeline if event.kind == "revoke"] == ["terminated"]
     with pytest.raises(TaskRevokedError, match="terminated"):
         result.get()

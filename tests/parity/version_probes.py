@@ -243,6 +243,18 @@ def three_groups_in_a_row():
 # -- a worker that is interrupted
 
 
+def the_errors_of_what_is_terminated():
+    """What is stored, one after the other, for a task that is terminated while it runs."""
+    app = app_of()
+    task = app.task(noop, name="noop", shared=False)
+    with Harness.open(app) as harness:
+        result = task.delay()
+        run = harness.bring_to(result, "running")
+        result.revoke(terminate=True)
+        harness.drain()
+        return [str(event.detail["error"]) for event in run.timeline if event.kind == "store"]
+
+
 def held_for_its_eta_across_an_outage():
     """How often a body runs whose worker loses its connection while it holds the message for its eta."""
     app = app_of()

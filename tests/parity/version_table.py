@@ -129,6 +129,13 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         ("5.6.2", "`REVOKED` until it ends", f"{REVOKED_CHARGE}, STARTED, REVOKED, SUCCESS"),
         ("5.7", "`STARTED` until it ends", f"{REVOKED_CHARGE}, STARTED, SUCCESS"),
     ),
+    probe(
+        "the_errors_of_what_is_terminated",
+        "the error that is stored for what is terminated while it runs",
+        (OLDEST, "`terminated`", ["terminated"]),
+        ("5.6.2", "`revoked`, and `terminated` after it", ["revoked", "terminated"]),
+        ("5.7", "`terminated`", ["terminated"]),
+    ),
     answers(
         "delivery.rejected_for_good",
         "`Reject(requeue=False)`",
