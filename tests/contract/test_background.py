@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from billiard.exceptions import WorkerLostError
 from scenario import passed
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, HarnessClosed, RunBudgetExceeded
@@ -453,3 +454,30 @@ def test_a_closed_harness_has_no_background(open_harness):
     harness.close()
     with pytest.raises(HarnessClosed), harness.background():
         pass
+
+
+def test_a_block_that_was_not_entered_is_not_left(harness):
+    block = harness.background()
+    with pytest.raises(ConfigurationError, match=r"entered before it is left; found instead: it was not entered"):
+        block.__exit__(None, None, None)
+    with block:
+        pass
+    with pytest.raises(ConfigurationError, match=r"or was left already"):
+        block.__exit__(None, None, None)
+    with pytest.raises(ConfigurationError):
+        asyncio.run(block.__aexit__(None, None, None))
+
+
+@workers_only
+@pytest.mark.parametrize("raised, note", [(KeyboardInterrupt, "KeyboardInterrupt"), (SystemExit(3), "exitcode 3")])
+def test_a_body_that_ends_its_process_is_lost_and_the_thread_goes_on(harness, app, told, raised, note):
+    @app.task(shared=False)
+    def leave():
+        raise raised
+
+    with harness.background():
+        lost = leave.delay()
+        told.tell.delay("after")
+        assert told.get(timeout=PATIENCE) == "after"
+    error = harness.assert_failed(lost, WorkerLostError).error
+    assert str(error) == f"Worker exited prematurely: {note}."

@@ -113,7 +113,7 @@ def test_the_error_of_the_test_names_what_went_wrong_in_the_thread(project):
         @app.task
         def picky():
             told.put(1)
-            raise KeyboardInterrupt("in a body")
+            pytest.fail("in a body")
 
         def test_it(harness):
             with harness.background():
@@ -125,4 +125,4 @@ def test_the_error_of_the_test_names_what_went_wrong_in_the_thread(project):
         """
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*KeyboardInterrupt: in a body*", "*During handling*", "*Empty*"])
+    result.stdout.fnmatch_lines(["*Failed: in a body*", "*During handling*", "*Empty*"])

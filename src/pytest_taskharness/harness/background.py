@@ -40,7 +40,7 @@ class Background:
 
     def __exit__(self, exc_type: object, error: BaseException | None, traceback: object) -> None:
         """Let it do what is left, and end it; what has gone wrong in it is raised here."""
-        attendant = self._attendants.pop()
+        attendant = self._latest()
         if error is not None:
             attendant.give_up()
             _explain(error, attendant.error)
@@ -58,7 +58,7 @@ class Background:
         if error is not None or asyncio._get_running_loop() is None:  # noqa: SLF001 - trio, say
             self.__exit__(exc_type, error, traceback)
             return
-        attendant = self._attendants.pop()
+        attendant = self._latest()
         attendant.ask_to_finish()
         try:
             await _ended(attendant)
@@ -67,6 +67,15 @@ class Background:
             raise
         attendant.join(1.0)  # it is about to end, or has been waited for already
         attendant.raise_error()
+
+    def _latest(self) -> Attendant:
+        if not self._attendants:
+            raise ConfigurationError(
+                "expected the block of background() to be entered before it is left; found instead: it was not "
+                "entered, or was left already. To fix this, use `with harness.background():`, or call __exit__() once "
+                "for each __enter__()."
+            )
+        return self._attendants.pop()
 
     def __repr__(self) -> str:
         """As ``<Background, running>``."""

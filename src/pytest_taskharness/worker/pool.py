@@ -6,17 +6,14 @@ limit or ``SystemExit`` is the death of the pool child.
 
 from __future__ import annotations
 
-import gc
-import sys
-import traceback
-import warnings
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from signal import SIGKILL
-from types import CodeType, FrameType
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -31,6 +28,7 @@ from celery.utils.log import get_logger
 from ..errors import TaskHarnessError
 from ..faults import Point
 from .forked import run_forked
+from .frames import close_all
 
 if TYPE_CHECKING:
     from .node import Node
@@ -195,9 +193,9 @@ class Job:
             answer = self._trace()
             self._die_unheard()
         except Killed as death:  # reported when it was killed, or below, or dead with its worker
-            _close_all(death)
-        except SystemExit as exit_:
-            self._died(WorkerLostError(f"Worker exited prematurely: exitcode {exit_.code or 0}."), "LOST")
+            close_all(death)
+        except (SystemExit, KeyboardInterrupt) as end:
+            self._died(_as_lost(end), "LOST")
         except Exception as error:  # noqa: BLE001 - outside the body: what prefork's child sends to its parent
             self._died(error, "FAILURE")
         else:
@@ -272,23 +270,17 @@ class Job:
         self.node.record(kind, task=self.task_name, id=self.task_id, execution=self.number, **detail)
 
 
-def _close_all(death: BaseException) -> None:
-    """A dead process holds no file and no connection open: let go of what its frames hold."""
-    frames = [frame for frame, _ in traceback.walk_tb(death.__traceback__)]
-    cyclic = any(map(_holds_sqlite, frames))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # a dead process warns of nothing
-        traceback.clear_frames(death.__traceback__)
-        for frame in frames:
-            frame.f_locals  # noqa: B018 - up to Python 3.12 it is a snapshot: this makes it anew, of nothing
-        death.__traceback__ = death.__context__ = None
-        if cyclic:
-            gc.collect(1)  # since Python 3.11 a connection is in a cycle with its own cache
+def _as_lost(end: BaseException) -> WorkerLostError:
+    """What the main process says of a pool process whose body has ended it.
 
-
-def _holds_sqlite(frame: FrameType) -> bool:
-    sqlite3 = sys.modules.get("sqlite3")
-    return sqlite3 is not None and any(isinstance(value, sqlite3.Connection) for value in frame.f_locals.values())
+    Raises:
+        KeyboardInterrupt: It may be the user's Ctrl-C, which no other thread than the main one hears of.
+    """
+    if isinstance(end, SystemExit):
+        return WorkerLostError(f"Worker exited prematurely: exitcode {end.code or 0}.")
+    if threading.current_thread() is threading.main_thread():
+        raise end
+    return WorkerLostError("Worker exited prematurely: KeyboardInterrupt.")
 
 
 @contextmanager
