@@ -17,6 +17,8 @@ from pytest_taskharness.errors import Deadlock
 PATIENCE = 20
 REAL_WAIT = threading.Condition.wait
 
+workers_only = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
+
 
 @pytest.fixture
 def told(app):
@@ -243,3 +245,83 @@ def test_a_thread_that_listens_hears_what_the_worker_does(open_harness, app, tas
     thread.join(PATIENCE)
     assert heard[-1] == "task-succeeded"
     assert harness.clock.now == began
+
+
+# -- beside a thread of background()
+
+
+def test_beside_a_thread_that_drives_a_task_ends_the_wait(driven, told):
+    with driven.background():
+        told.tell.apply_async(countdown=3600)
+        assert told.queue.get() == "told"
+    assert passed(driven) == 3600
+
+
+def test_beside_a_thread_that_drives_what_nobody_will_end_is_told(driven, tasks):
+    block = driven.background()
+    with pytest.raises(Deadlock) as caught, block:
+        tasks.boom.apply_async(countdown=3600)
+        queue.Queue().get()
+    assert "neither a task nor another thread is there to end that" in str(caught.value)
+    assert "FAILURE: RuntimeError('boom')" in str(caught.value)
+    assert passed(driven) == 3600
+
+
+def test_beside_a_thread_that_is_at_rest_already(driven):
+    with pytest.raises(Deadlock), driven.background():
+        threading.Semaphore(0).acquire()
+    with driven.background(), pytest.raises(Deadlock):
+        threading.Barrier(2).wait()
+
+
+def test_beside_a_thread_that_leaves_the_clock_alone(driven, told):
+    with driven.background(jumps=False):
+        told.tell.apply_async(countdown=60)
+        with pytest.raises(Deadlock, match=r"due at t\+60.000s, and background\(jumps=False\) leaves the clock to the"):
+            queue.Queue().get()
+        driven.clock.advance(seconds=60)
+        assert told.queue.get() == "told"
+
+
+@workers_only
+def test_beside_a_thread_that_has_ended_of_an_error(driven, app):
+    @app.task(shared=False)
+    def failing():
+        pytest.fail("from the body")
+
+    with pytest.raises(Deadlock) as caught, driven.background():
+        failing.delay()
+        queue.Queue().get()
+    assert isinstance(caught.value.__context__, pytest.fail.Exception)
+
+
+@workers_only
+def test_a_thread_that_has_ended_and_is_about_to_be_gone_ends_no_wait(driven, app):
+    @app.task(shared=False)
+    def failing():
+        pytest.fail("from the body")
+
+    ended, gone = threading.Lock(), threading.Lock()
+    ended.acquire(), gone.acquire()
+
+    def linger():
+        ended.release()
+        gone.acquire(timeout=PATIENCE)
+
+    block = driven.background()
+    with pytest.raises(pytest.fail.Exception), block:
+        block._attendants[-1].on_end = linger
+        failing.delay()
+        assert ended.acquire(timeout=PATIENCE)
+        with pytest.raises(Deadlock):
+            queue.Queue().get()
+        gone.release()
+
+
+def test_beside_a_thread_that_drives_another_thread_may_end_the_wait(driven):
+    event = threading.Event()
+    timer = threading.Timer(0.02, event.set)
+    with driven.background():
+        timer.start()
+        assert event.wait()
+    timer.join()

@@ -130,8 +130,9 @@ class Waiting:
     def driven_waits(self) -> AbstractContextManager[None]:
         """For code that waits in the test's thread for what a task sets or fills: its wait drives, and no thread does.
 
-        While entered, that holds for ``Event.wait``, ``Condition.wait``, ``Queue.get``, ``Future.result`` and
-        ``Thread.join``; their timeouts count virtual seconds.
+        While entered, that holds for ``Event.wait``, ``Condition.wait``, ``Semaphore.acquire``, ``Barrier.wait``,
+        ``Queue.get``, ``Future.result`` and ``Thread.join``; their timeouts count virtual seconds.  Beside a thread of
+        :meth:`background` they are real, and one without a timeout that nobody will end is a ``Deadlock``.
 
         Raises:
             FidelityError: The worker is a real process.

@@ -72,6 +72,7 @@ class Attendant:
         self.on_end: Callable[[], object] = lambda: None
         self.has_ended = False
         self._news = True
+        self._waits = False
         self._finishes = False
         self._stops = False
         self._thread = threading.Thread(target=self._main, name="taskharness background", daemon=True)
@@ -79,7 +80,7 @@ class Attendant:
     def start(self) -> None:
         """Begin; whatever is due is done from now on."""
         self._lent = Lent()
-        self._thread.start()
+        self.turn.begin(self._thread, self)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -167,18 +168,20 @@ class Attendant:
         return self._thread.ident or 0
 
     def _main(self) -> None:
-        self.turn.attendants[threading.get_ident()] = self.wake
         try:
+            with self.turn.news:  # who starts it holds that until everybody knows of it
+                self._news = True
             with self._lent.taken():
                 while not self._stops and self._attend():
                     pass
         except BaseException as error:  # noqa: BLE001 - raised again at the end of the block
             self.error = error
         finally:
-            del self.turn.attendants[threading.get_ident()]
+            self.turn.end()
             self.has_ended = True
             self.leave()
             self.turn.tell()
+            self.turn.rest()
             self.on_end()
 
     def leave(self) -> None:
@@ -200,9 +203,17 @@ class Attendant:
     def wait(self) -> bool:
         """Wait for news; False when there will be none."""
         with self.turn.news:
+            self._waits = True
+            self.turn.rest()
             while not (self._news or self._finishes):
                 self.turn.news.wait()
+            self._waits = False
         return self._news
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is nothing left for it to do, as long as there is no news."""
+        return self._waits and not (self._news or self._finishes)
 
 
 class SteppedAttendant(Attendant):

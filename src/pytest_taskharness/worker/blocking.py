@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import _base as futures
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -85,7 +85,7 @@ def _world_here() -> World | None:
     if not _driven:
         return None
     world = _driven[-1]
-    if not world.can_drive_here() or world.turn.attendants or _is_others_business():
+    if not world.can_drive_here() or _is_others_business():
         return None
     return world
 
@@ -111,7 +111,7 @@ def _room_of(frame: Any) -> str:
 def _wait(condition: Any, timeout: float | None = None) -> bool:
     """``Condition.wait``; who calls it holds the condition's lock, and must not while bodies run."""
     world = _world_here()
-    if world is None or (timeout is not None and timeout <= 0):
+    if world is None or (timeout is not None and (timeout <= 0 or world.turn.attendants)):
         return _real_wait(condition, timeout)
     told = threading.Lock()
     told.acquire()
@@ -119,7 +119,7 @@ def _wait(condition: Any, timeout: float | None = None) -> bool:
     state = condition._release_save()
     is_told = False
     try:
-        is_told = _drive(world, told, timeout)
+        is_told = _Beside(world, told).wait() if world.turn.attendants else _drive(world, told, timeout)
     finally:
         condition._acquire_restore(state)
         if not is_told and told in condition._waiters:
@@ -153,7 +153,7 @@ def _wait_on(world: World, told: threading.Lock, *, deadline: datetime | None, t
     Raises:
         Deadlock: There is none.
     """
-    if _others():
+    if _others(world.turn.idents()):
         with _attended(world):
             return told.acquire(timeout=-1 if timeout is None else timeout)
     if deadline is None:
@@ -162,9 +162,46 @@ def _wait_on(world: World, told: threading.Lock, *, deadline: datetime | None, t
     return False
 
 
-def _others() -> list[int]:
+class _Beside:
+    """A wait beside a thread of ``background()``: that one drives, and a wait that nobody can end is noticed."""
+
+    def __init__(self, world: World, told: threading.Lock) -> None:
+        """Of the calling thread."""
+        self._world = world
+        self._turn = world.turn
+        self._told = told
+        self._thread = threading.get_ident()
+        self._is_vain = False
+
+    def wait(self) -> bool:
+        """True, when somebody has notified.
+
+        Raises:
+            Deadlock: Nothing is left to do, and no other thread is there.
+        """
+        self._turn.on_rest.append(self.look)
+        try:
+            self.look()
+            self._told.acquire()
+        finally:
+            self._turn.on_rest.remove(self.look)
+        if self._is_vain:
+            raise Deadlock(explain.nobody_notifies(self._world))
+        return True
+
+    def look(self) -> None:
+        """End the wait where nobody else can; a thread calls it that comes to rest, or to its end."""
+        with self._turn.news:
+            ours = [self._thread, *self._turn.idents()]
+            if self._told.locked() and self._turn.is_at_rest and not _others(ours):
+                self._is_vain = True
+                self._told.release()
+
+
+def _others(but: Iterable[int]) -> list[int]:
     """The threads that may do something for this one."""
-    return [ident for ident, frame in sys._current_frames().items() if ident != threading.get_ident() and _acts(frame)]
+    ours = {threading.get_ident(), *but}
+    return [ident for ident, frame in sys._current_frames().items() if ident not in ours and _acts(frame)]
 
 
 def _acts(frame: Any) -> bool:
@@ -189,7 +226,7 @@ def _attended(world: World) -> Iterator[None]:
 def _join(thread: threading.Thread, timeout: float | None = None) -> None:
     """``Thread.join``: what the thread waits for may be a task's to do."""
     world = _world_here()
-    if world is None or not thread.is_alive():
+    if world is None or world.turn.attendants or not thread.is_alive():
         _real_join(thread, timeout)
         return
     with _attended(world):

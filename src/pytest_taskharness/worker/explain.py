@@ -69,8 +69,17 @@ def nobody_notifies(world: World) -> str:
     """Why a wait of the standard library would last for ever."""
     return (
         "the test waits without a timeout (Event.wait, Queue.get, Future.result, …), and neither a task nor another "
-        f"thread is there to end that: {deadlock(world, [])}{_failures(world)}"
+        f"thread is there to end that: {deadlock(world, [])}{_failures(world)}{_left_alone(world)}"
     )
+
+
+def _left_alone(world: World) -> str:
+    """What would be due later, where nobody moves the clock."""
+    due = world.next_due()
+    if due is None:
+        return ""
+    at = offset(world.timeline.start, due)
+    return f"\n  the next item is due at {at}, and background(jumps=False) leaves the clock to the test"
 
 
 def _failures(world: World) -> str:

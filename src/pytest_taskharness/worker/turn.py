@@ -5,8 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 __all__ = ["Turn"]
+
+
+class Attending(Protocol):
+    """Who drives whenever nobody else does."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is nothing left for it to do, as long as there is no news."""
+
+    def wake(self) -> None:
+        """There is some."""
 
 
 class Turn:
@@ -22,10 +34,13 @@ class Turn:
         self.news = threading.Condition()
         #: How many threads wait for their turn, beside those who attend.
         self._wanted = 0
-        #: What wakes each of the threads that attend, by its ident.
-        self.attendants: dict[int, Callable[[], object]] = {}
+        #: Those who attend, by the idents of their threads.
+        self.attendants: dict[int, Attending] = {}
+        self._threads: list[threading.Thread] = []
         #: Those who do not drive, and want to know when there is something new.
         self.listeners: list[Callable[[], object]] = []
+        #: Those who want to know when nothing is left to do.
+        self.on_rest: list[Callable[[], object]] = []
 
     def take(self, seconds: float) -> bool:
         """Drive from now on, until :meth:`give_back`; False where nobody has given it back for so many real seconds."""
@@ -66,11 +81,38 @@ class Turn:
             self._lock.release()
         return is_unwanted
 
+    def begin(self, thread: threading.Thread, attendant: Attending) -> None:
+        """Start a thread that attends; where it takes its first step, everybody knows of it."""
+        with self.news:
+            thread.start()
+            self.attendants[thread.ident or 0] = attendant
+            self._threads.append(thread)
+
+    def end(self) -> None:
+        """The calling thread attends no more."""
+        del self.attendants[threading.get_ident()]
+
+    def idents(self) -> list[int]:
+        """Of the threads that attend, and of those that are about to be gone because they did."""
+        self._threads = [each for each in self._threads if each.is_alive()]
+        return [each.ident or 0 for each in self._threads]
+
     def wake(self) -> None:
         """There may be something to do."""
-        for wake in list(self.attendants.values()):
-            wake()
+        for attendant in list(self.attendants.values()):
+            attendant.wake()
         self.tell()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether those who attend have nothing left to do."""
+        return all(attendant.rests for attendant in self.attendants.values())
+
+    def rest(self) -> None:
+        """One of them has nothing left to do."""
+        with self.news:
+            for look in list(self.on_rest):
+                look()
 
     def tell(self) -> None:
         """There may be something new."""
