@@ -188,3 +188,12 @@ def append_line(path):
 @app.task(acks_late=True)
 def write_line(path):
     Path(path).write_text("line\n")
+
+
+def tidy_up(self, *args):
+    time.sleep(0.3)
+
+
+@app.task(after_return=tidy_up)
+def tidy():
+    return "tidied"

@@ -50,6 +50,14 @@ def test_the_history_of_states_is_that_of_a_stepped_worker(pool):
         assert (run.result, run.worker, run.acked) == ("at last", "worker", True)
 
 
+def test_a_result_that_is_ready_is_one_of_a_task_that_has_ended():
+    with opened(clock="real") as world:
+        result = plant.tidy.delay()
+        while not result.ready():
+            world.hear()
+        assert world.timeline.run(result.id).finished
+
+
 def test_causes_come_before_their_effects(world):
     result = plant.flaky.delay(1)
     world.settle()

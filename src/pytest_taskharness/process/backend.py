@@ -23,6 +23,13 @@ class ProcessRedisBackend(HarnessRedisBackend):
         """Whether a final state of this task is stored."""
         return self._get_task_meta_for(task_id)["status"] in states.READY_STATES
 
+    def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
+        """``AsyncResult.ready()`` and its like: what the worker tells is not behind what the server has."""
+        meta = super().get_task_meta(task_id, cache)
+        if meta["status"] in states.READY_STATES:
+            cast("Waits", self.waits).let_end(task_id)
+        return meta
+
     def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
         """``AsyncResult.get()``: return when the worker is done with the task."""
         meta = super().wait_for(task_id, timeout=timeout, **kwargs)
