@@ -12,7 +12,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from scenario import after, eager_only, kinds, passed
 
-from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError
+from pytest_taskharness.errors import ConfigurationError, Deadlock, FaultNeverStruck, FidelityError
 from pytest_taskharness.harness.handle import Worker
 from pytest_taskharness.worker import strands
 
@@ -435,11 +435,21 @@ def test_only_the_next_run_is_held(harness, tasks):
         assert harness.run_of(second).finished
 
 
-def test_a_hold_that_nothing_has_met_ends_with_its_block(harness, tasks):
-    with harness.worker().hold_in(tasks.noop):
+def test_a_hold_that_nothing_has_met_ends_with_its_block_and_is_told(harness, tasks):
+    never = pytest.raises(FaultNeverStruck, match=r"none has begun:\n  shop.noop on worker\n.* before its block ends")
+    with never, harness.worker().hold_in(tasks.noop):
         pass
 
     assert tasks.noop.delay().get() is None
+
+
+def test_a_hold_that_nothing_has_met_is_not_told_where_it_was_released_or_the_block_failed(harness, tasks):
+    with harness.worker().hold_in(tasks.noop) as held:
+        held.release()
+    with pytest.raises(ZeroDivisionError), harness.worker().hold_in(tasks.noop):
+        raise ZeroDivisionError
+    with harness.background(), harness.worker().hold_in(tasks.noop):
+        tasks.noop.delay()
 
 
 def test_a_held_body_occupies_a_slot(harness, tasks):

@@ -27,9 +27,14 @@ class Held:
         """It holds already."""
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Release."""
-        self.release()
+    def __exit__(self, exc_type: object, *exc_info: object) -> None:
+        """Release.
+
+        Raises:
+            FaultNeverStruck: No run has come, and no thread of ``background()`` was about to start one.
+        """
+        if not self._hold.release() and exc_type is None:
+            raise FaultNeverStruck(_never_held([(self._hold.task, self._hold.worker)], "before its block ends"))
 
     def __repr__(self) -> str:
         """As ``<Held shop.charge on worker>``."""
@@ -115,9 +120,13 @@ def check_held(world: World) -> None:
     """
     missing = world.never_held()
     if missing:
-        listed = "\n".join(f"  {task} on {worker}" for task, worker in missing)
-        raise FaultNeverStruck(
-            f"expected {len(missing)} run{'s' * (len(missing) != 1)} to be held by hold_in(); none has begun:\n"
-            f"{listed}\n"
-            "Let the task run on that worker before the test ends (harness.drain()), or release() what is not needed."
-        )
+        raise FaultNeverStruck(_never_held(missing, "before the test ends"))
+
+
+def _never_held(missing: list[tuple[str, str]], when: str) -> str:
+    listed = "\n".join(f"  {task} on {worker}" for task, worker in missing)
+    return (
+        f"expected {len(missing)} run{'s' * (len(missing) != 1)} to be held by hold_in(); none has begun:\n"
+        f"{listed}\n"
+        f"Let the task run on that worker {when} (harness.drain()), or release() what is not needed."
+    )

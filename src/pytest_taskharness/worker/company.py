@@ -76,9 +76,9 @@ class Hold:
             return bool(self._run == job.task_id)
         return (self.worker, self.task) == (job.node.name, job.task_name)
 
-    def release(self) -> None:
-        """Let the body go on with the next step; where none has begun, hold none."""
-        self._company.release(self)
+    def release(self) -> bool:
+        """Let the body go on with the next step; where none has begun, hold none.  Whether one may have come."""
+        return self._company.release(self)
 
 
 class Alarm:
@@ -140,13 +140,15 @@ class Company:
         self._holds.append(hold)
         return hold
 
-    def release(self, hold: Hold) -> None:
-        """Let it go on."""
+    def release(self, hold: Hold) -> bool:
+        """Let it go on; False where none has come, and no thread drives that may have been about to start it."""
         with self._world.exclusively():
-            if hold in self._holds:
+            awaited = hold in self._holds
+            if awaited:
                 self._holds.remove(hold)
             if hold.strands is not None:
                 hold.strands.release()
+        return not awaited or bool(self._world.turn.attendants)
 
     def never_held(self) -> list[tuple[str, str]]:
         """What was to be held, and on which worker, and has not come."""
