@@ -556,7 +556,7 @@ def test_a_forked_body_leaves_outside_of_the_process_what_a_dead_one_leaves(harn
 
 @forking
 def test_a_forked_body_that_comes_to_no_window_has_its_result(harness, locked, tasks, tmp_path):
-    fault = harness.faults.crash(locked, at="in_body:1", forked=True)
+    fault = harness.faults.crash(locked, at="between_callbacks", forked=True)
     result = locked.delay(str(tmp_path))
     assert result.get() == "done"
     assert (tmp_path / "file").read_text() == "written, and not yet flushed"
@@ -804,6 +804,7 @@ def test_a_generator_that_a_dead_body_leaves_is_closed_in_silence(harness, app):
     [
         (lambda faults, task: faults.crash(task, at=24), "24 is no crash window"),
         (lambda faults, task: faults.crash(task, at="in_body:0"), "numbers from 1 on; given: 0"),
+        (lambda faults, task: faults.crash(task, at="in_body:1"), r"instead: 'in_body:1'. Nearest: 'in_body:\d+'"),
         (lambda faults, task: faults.crash(task, at="started", times="2"), "or None for each time; given: '2'"),
         (lambda faults, task: faults.fail(task, ValueError, times=1.5), "or None for each time; given: 1.5"),
         (lambda faults, task: faults.fail(task, UnicodeDecodeError), r"give it one: UnicodeDecodeError\(…\)"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .luck import Luck
 from .script import Fault, Point, Script, Watched
-from .windows import DEATHS, WINDOWS, CrashWindow, crash_windows
+from .windows import DEATHS, WINDOWS, CrashWindow, check_line, crash_windows
 
-__all__ = ["DEATHS", "WINDOWS", "CrashWindow", "Fault", "Luck", "Point", "Script", "Watched", "crash_windows"]
+__all__ = [
+    "DEATHS", "WINDOWS", "CrashWindow", "Fault", "Luck", "Point", "Script", "Watched", "check_line", "crash_windows",
+]  # fmt: skip

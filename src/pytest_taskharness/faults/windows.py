@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 from ..wording import did_you_mean
-from .lines import lines_of
+from .lines import body_code, lines_of
 
-__all__ = ["DEATHS", "WINDOWS", "CrashWindow", "crash_windows"]
+__all__ = ["DEATHS", "WINDOWS", "CrashWindow", "check_line", "crash_windows"]
 
 #: In the order in which a delivery with a late acknowledgement passes them; an early one comes before ``started``.
 WINDOWS: Final = (
@@ -148,6 +148,25 @@ def crash_windows(task: Any, *, deaths: Iterable[str] = DEATHS, lines: bool = Tr
         for death in deaths
         if death != "child" or not (name in _NODE_ONLY or (name == "before_ack" and not task.acks_late))
     ]
+
+
+def check_line(task: Any, window: CrashWindow) -> None:
+    """Refuse a line that no run of ``task`` can come to.
+
+    Raises:
+        ConfigurationError: The body has no such line; the text names the nearest one.
+    """
+    if window.line is None or window.file is not None or window.line in (lines := lines_of(task)):
+        return
+    code = body_code(task)
+    if code is None:
+        raise ConfigurationError(f"expected a body with lines; found instead: {task.name} is not written in Python.")
+    line, file = window.line, Path(code.co_filename).name
+    raise ConfigurationError(
+        f"expected a line of the body of {task.name} that can run ({file}:{lines[0]}-{lines[-1]}); found instead: "
+        f"'in_body:{line}'. Nearest: 'in_body:{min(lines, key=lambda each: abs(each - line))}'. A line of another "
+        f"function is named with its file: 'in_body:{file}:{line}'."
+    )
 
 
 def _is_from_one(value: object) -> bool:

@@ -9,7 +9,7 @@ from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, FaultNeverStruck, FidelityError, hide_frames
-from ..faults import CrashWindow, Fault, Luck, Script
+from ..faults import CrashWindow, Fault, Luck, Script, check_line
 from ..wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Faults:
                 in memory is lost with the child.  In ``memory`` and ``redis``.
 
         Raises:
-            ConfigurationError: There is no such window, or nothing of the kind can die there.
+            ConfigurationError: There is no such window, the body has no such line, or nothing of the kind can die
+                there.
             FidelityError: The mode has no worker that could die so.
         """
         window = at if isinstance(at, CrashWindow) else CrashWindow.parse(at, death=death)
@@ -85,6 +86,8 @@ class Faults:
                 f"{name} acknowledges early, before its body runs, and it is the main process that does so: its pool "
                 "process cannot die at 'before_ack'. Use 'node@before_ack', 'child@started', or acks_late=True."
             )
+        if isinstance(at, str):
+            check_line(self._harness.app.tasks[name], window)
         fault = self._add("crash", name, window, times=times, must_strike=isinstance(at, str))
         fault.forked = forked
         return fault
