@@ -333,6 +333,9 @@ def test_eager_has_no_worker():
 def test_worker_without_a_name_means_the_only_one():
     with Harness.open(app, workers=2) as harness:
         assert "worker() means the only worker; there are ['a', 'b']" in refused(ConfigurationError, harness.worker)
+    with Harness.open(app) as harness:
+        text = refused(ConfigurationError, lambda: harness.worker(queues=["images"]))
+        assert "found instead: worker(queues=['images']). To fix this, name it: worker('images', queues=['imag" in text
 
 
 @pytest.mark.parametrize("queues", ["mail", 5, [1]])

@@ -79,7 +79,12 @@ class Workforce:
         if found and not self._is_replaced(found[0].name, asked):
             self._named |= {node.name for node in found if name}
             return Worker(world, found[0])
-        assert name is not None
+        if name is None:
+            raise ConfigurationError(
+                f"expected the name of the worker that is to be started so; found instead: worker({_listed(asked)}). "
+                f"To fix this, name it: worker('images', {_listed(asked)}). Without a name, worker() is the one that "
+                "is there."
+            )
         self._dismiss_default()
         node = world.add_node(name, queues=queues, concurrency=concurrency or self._concurrency(), **how)
         self._named.add(name)
@@ -104,19 +109,22 @@ class Workforce:
             return True
         if asked == self._started.get(name):
             return False
-        given = ", ".join(f"{option}={value!r}" for option, value in asked.items())
         raise ConfigurationError(
-            f"worker({name!r}, {given}): a worker of this name is there already, and was started otherwise. Say so "
-            "when it is named first, or choose another name."
+            f"worker({name!r}, {_listed(asked)}): a worker of this name is there already, and was started otherwise. "
+            "Say so when it is named first, or choose another name."
         )
 
     def _how(self, pool: str | None, arguments: Sequence[str]) -> dict[str, Any]:
         how: dict[str, Any] = {"pool": pool} if pool else {}
         how |= {"arguments": tuple(arguments)} if arguments else {}
         if how and not self._mode.endswith("+process"):
-            given = ", ".join(f"{name}={value!r}" for name, value in how.items())
             raise FidelityError(
-                f"worker({given}) is for a real worker process; "
+                f"worker({_listed(how)}) is for a real worker process; "
                 f"mode {self._mode!r} steps its worker in the test's thread. Run this test with mode='redis+process'."
             )
         return how
+
+
+def _listed(options: dict[str, Any]) -> str:
+    """As in the call."""
+    return ", ".join(f"{option}={value!r}" for option, value in options.items())
