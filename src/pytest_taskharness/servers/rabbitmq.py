@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ..errors import ServerError
@@ -19,20 +20,18 @@ from .binary import Binary
 from .given_rabbitmq import GivenRabbitMQ, amqp_errors, ask
 from .guarded import GuardedProcess
 from .rabbitmq_binary import WAYS_OUT, find_rabbitmq, nothing_found, without_plugins
-from .server import Once, Server, ending, free_port
+from .server import Once, Server, ending, free_port, start_somewhere
 
 __all__ = ["GivenRabbitMQ", "RabbitServer", "find_rabbitmq", "start_rabbitmq", "the_rabbitmq"]
 
 #: How long a server may take to accept connections, in real seconds; it is five on a machine that is not busy.
 PATIENCE = 60.0
-#: How often another port is tried, when somebody takes ours between our choice and the server's start.
-PORTS = 3
 USER = "taskharness"
 READY = "Server startup complete"
 TAKEN = "eaddrinuse"
 FAILED = "BOOT FAILED"
-#: Lines of a log that are all of it, and those that a text shows.
-WHOLE, SHOWN = 5000, 30
+#: Lines of a log that a text shows.
+SHOWN = 30
 #: A file system in memory: RabbitMQ writes each durable queue to the disk, and waits for the disk.
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own in it
 #: How much of it must be free, in bytes.
@@ -72,19 +71,11 @@ def start_rabbitmq(binary: Binary, *, env: Mapping[str, str] | None = None) -> R
     Raises:
         ServerError: It cannot be run, ends, does not get ready, or is too old; the text has the end of its log.
     """
-    text = ""
-    for _ in range(PORTS):
-        port, password = free_port(), os.urandom(24).hex()
-        process = run(binary, CONFIG.format(port=port, user=USER, password=password), env)
-        ready = process.wait_announced(PATIENCE)
-        if ready:
-            return _asked(f"amqp://{USER}:{password}@127.0.0.1:{port}//", binary, process)
-        log = process.log_tail(WHOLE)
-        text = not_ready(binary, process.returncode, telling(log))
-        process.close()
-        if TAKEN not in log:
-            break
-    raise ServerError(text)
+    process, port, password = start_somewhere(
+        lambda port, password: run(binary, CONFIG.format(port=port, user=USER, password=password), env),
+        patience=PATIENCE, taken=TAKEN, failed=partial(not_ready, binary),
+    )  # fmt: skip
+    return _asked(f"amqp://{USER}:{password}@127.0.0.1:{port}//", binary, process)
 
 
 def _asked(url: str, binary: Binary, process: GuardedProcess) -> RabbitServer:
@@ -183,7 +174,7 @@ def telling(log: str) -> str:
 
 def not_ready(binary: Binary, code: int | None, log: str) -> str:
     """Why there is no server, and what to do."""
-    return _failed(binary, f"it did not within {PATIENCE:g} s" if code is None else f"it {ending(code)}", log)
+    return _failed(binary, f"it did not within {PATIENCE:g} s" if code is None else f"it {ending(code)}", telling(log))
 
 
 def _failed(binary: Binary, found: str, log: str) -> str:

@@ -6,25 +6,25 @@ Not the module ``redis`` of redis-py: that is imported by its absolute name.
 from __future__ import annotations
 
 import atexit
-import os
 import re
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from ..errors import ServerError
 from .binary import WAYS_OUT, Binary, find_binary, nothing_found
 from .given import KEY_PREFIX, GivenURL
 from .guarded import GuardedProcess
-from .server import Once, Server, ending, free_port
+from .server import Once, Server, ending, start_somewhere
 
 __all__ = ["KEY_PREFIX", "Binary", "RedisServer", "find_binary", "start_redis", "the_redis"]
 
 #: How long a server may take to accept connections, in real seconds.
 PATIENCE = 30.0
-#: How often another port is tried, when somebody takes ours between our choice and the server's start.
-PORTS = 5
 DATABASES = 64
+#: Lines of a log that a text shows.
+SHOWN = 30
 READY = "Ready to accept connections"
 TAKEN = "Address already in use"
 
@@ -57,20 +57,12 @@ def start_redis(binary: Binary, *, env: Mapping[str, str] | None = None) -> Redi
     Raises:
         ServerError: It cannot be run, ends, or does not get ready; the text has the end of its log.
     """
-    text = ""
-    for _ in range(PORTS):
-        port, password = free_port(), os.urandom(24).hex()
-        process = run(binary, CONFIG.format(port=port, password=password, databases=DATABASES), env)
-        ready = process.wait_announced(PATIENCE)
-        log = process.log_tail()
-        if ready:
-            url = f"redis://:{password}@127.0.0.1:{port}/0"
-            return RedisServer(url, origin=origin_of(binary, log), process=process)
-        text = not_ready(binary, process.returncode, log)
-        process.close()
-        if TAKEN not in log:
-            break
-    raise ServerError(text)
+    process, port, password = start_somewhere(
+        lambda port, password: run(binary, CONFIG.format(port=port, password=password, databases=DATABASES), env),
+        patience=PATIENCE, taken=TAKEN, failed=partial(not_ready, binary),
+    )  # fmt: skip
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    return RedisServer(url, origin=origin_of(binary, process.log_tail()), process=process)
 
 
 def run(binary: Binary, config: str, env: Mapping[str, str] | None) -> GuardedProcess:
@@ -98,7 +90,8 @@ def not_ready(binary: Binary, code: int | None, log: str) -> str:
     """Why there is no server, and what to do."""
     found = f"it did not within {PATIENCE:g} s" if code is None else f"it {ending(code)}"
     what = f"expected {binary.path} ({binary.found}) to accept connections; {found}."
-    return f"{what}\nThe end of its log:\n{log}\n{WAYS_OUT}"
+    end = "\n".join(log.splitlines()[-SHOWN:])
+    return f"{what}\nThe end of its log:\n{end}\n{WAYS_OUT}"
 
 
 def the_redis(given: GivenURL | None = None) -> RedisServer:

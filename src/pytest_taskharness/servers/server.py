@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Hashable
@@ -10,15 +11,19 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ..clock.real import Real
-from ..errors import TaskHarnessError
+from ..errors import ServerError, TaskHarnessError
 from .guarded import GuardedProcess
 
-__all__ = ["Once", "Server", "ending", "free_port"]
+__all__ = ["Once", "Server", "ending", "free_port", "start_somewhere"]
 
 #: How much later than its connections a dying server may end, in real seconds; and one that nobody can connect to.
 PARTING, DYING = 1.0, 30.0
 #: How long it may take to see whether somebody can, in real seconds.
 KNOCKING = 5.0
+#: How often another port is tried, when somebody takes ours between our choice and the server's start.
+PORTS = 5
+#: Lines of a log that are all of it.
+WHOLE = 5000
 #: For how long a failure stands before the same is tried again, in real seconds.
 AGAIN = 60.0
 
@@ -142,6 +147,38 @@ class Once(Generic[G, S]):
         except TaskHarnessError as error:
             self.failures[given] = (Real.monotonic(), error)
             raise
+
+
+def start_somewhere(
+    run: Callable[[int, str], GuardedProcess], *, patience: float, taken: str,
+    failed: Callable[[int | None, str], str],
+) -> tuple[GuardedProcess, int, str]:  # fmt: skip
+    """Start a server at a port that is free, with a password that nobody knows.
+
+    Args:
+        run: Start it at a port, with a password.
+        patience: How long it may take to accept connections, in real seconds.
+        taken: What its log says where somebody else has the port.
+        failed: Why there is none, by its exit code (None: it runs) and its log.
+
+    Returns:
+        Its process, which accepts connections, its port and its password.
+
+    Raises:
+        ServerError: It cannot be run, ends, or does not get ready.
+    """
+    text = ""
+    for _ in range(PORTS):
+        port, password = free_port(), os.urandom(24).hex()
+        process = run(port, password)
+        if process.wait_announced(patience):
+            return process, port, password
+        log = process.log_tail(WHOLE)
+        text = failed(process.returncode, log)
+        process.close()
+        if taken not in log:
+            break
+    raise ServerError(text)
 
 
 def ending(code: int) -> str:
