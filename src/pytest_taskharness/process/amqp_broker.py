@@ -26,6 +26,7 @@ from ..broker.tampered import Tampered
 from ..clock.real import Real
 from ..errors import ServerError, WorkerDied, hide_frames
 from ..servers.rabbitmq import RabbitServer
+from ..worker.supply import broker_at
 from .amqp_channel import CLOCK_MOVES, SURE
 from .amqp_worker import BROADCAST, LIFE
 from .census import Census
@@ -110,9 +111,7 @@ class AmqpBroker(Tampered):
         """What leads an app here.  Nobody would answer heartbeats while a test stands in a debugger."""
         url = self.server.url
         return {
-            "broker_url": url,
-            "broker_read_url": url,
-            "broker_write_url": url,
+            **broker_at(url),
             "broker_transport_options": self.options,
             "broker_heartbeat": 0,
         }

@@ -17,7 +17,7 @@ from ..servers.rabbitmq import RabbitServer
 from .backend import MemoryBackend
 from .forked import Ferry
 from .rpc_backend import SteppedRPCBackend, wants_rpc
-from .supply import Supply, options_for, record_deaths
+from .supply import Supply, broker_at, options_for, record_deaths
 from .takeover import connect_anew
 
 __all__ = ["rabbit_supply"]
@@ -49,9 +49,7 @@ def rabbit_supply(
     url = broker.access.url
     rpc = wants_rpc(config.get("result_backend") or app.conf.result_backend)
     settings = {
-        "broker_url": url,
-        "broker_read_url": url,
-        "broker_write_url": url,
+        **broker_at(url),
         "broker_transport_options": broker.options,
         "broker_use_ssl": None,
         "result_backend": "rpc://" if rpc else "cache+memory://",

@@ -18,7 +18,7 @@ from .awaiting import Waiting
 from .forked import Ferry
 from .redbeat import lead_redbeat_home, redbeat_settings
 from .redis_backend import SteppedRedisBackend
-from .supply import Supply
+from .supply import Supply, broker_at
 
 __all__ = ["fakeredis_supply", "redis_supply"]
 
@@ -68,9 +68,7 @@ def _explain(server: RedisServer | None) -> str | None:
 def _supply(app: Any, broker: RedisBroker) -> Supply:
     url = broker.access.url
     settings = {
-        "broker_url": url,
-        "broker_read_url": url,
-        "broker_write_url": url,
+        **broker_at(url),
         "broker_transport_options": broker.options,
         "broker_use_ssl": None,
         "result_backend": url,

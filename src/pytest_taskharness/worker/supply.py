@@ -18,7 +18,7 @@ from .awaiting import Waiting
 from .backend import MemoryBackend
 from .forked import Ferry
 
-__all__ = ["Broker", "Supply", "broker_url", "memory_supply", "options_for", "record_deaths"]
+__all__ = ["Broker", "Supply", "broker_at", "broker_url", "memory_supply", "options_for", "record_deaths"]
 
 
 class Broker(Protocol):
@@ -101,7 +101,7 @@ def memory_supply(app: Any, *, time: VirtualTime, profile: Profile) -> Supply:
 
     return Supply(
         broker,
-        {"broker_url": url, "broker_read_url": url, "broker_write_url": url, "result_backend": url},
+        {**broker_at(url), "result_backend": url},
         lambda: connect(broker),
         lambda waits: MemoryBackend(app, waits=waits),
         partial(record_deaths, broker),
@@ -113,6 +113,11 @@ def record_deaths(broker: Any, recorder: Recorder) -> None:
     """Write down what expires in a broker, and what becomes a dead letter there."""
     broker.on_expired = partial(_expired, recorder)
     broker.on_gone = partial(_gone, recorder)
+
+
+def broker_at(url: str) -> dict[str, str]:
+    """The settings that lead an app to a broker, whichever of its URLs it would use."""
+    return {"broker_url": url, "broker_read_url": url, "broker_write_url": url}
 
 
 def broker_url(app: Any, config: Mapping[str, Any]) -> str | None:
