@@ -143,6 +143,45 @@ def test_queues_that_a_killed_run_leaves_go_away_by_themselves(app, tasks, given
         }  # fmt: skip
 
 
+def test_exchanges_that_a_killed_run_leaves_go_away_with_the_queue_that_has_a_time(app, tasks, given, channel):
+    with Harness.open(app, "rabbitmq", rabbitmq_url=given) as harness:
+        work(app, tasks, harness)
+        broker = harness._world.broker
+        exchanges = [broker.names.exchange(name) for name in broker._known("exchange", broker.routes.exchanges)]
+        assert exchanges
+        timed = {"durable": True, "auto_delete": False, "arguments": {"x-expires": 6 * 3600 * 1000}}
+        channel.queue_declare(broker.lease.queue, **timed)  # else the server refuses
+        for queue in broker.queues:
+            channel.queue_delete(broker.names.queue(queue))
+        for name in exchanges:
+            channel.exchange_declare(name, "direct", passive=True)
+        channel.queue_delete(broker.lease.queue)  # as the server does when its time is over
+        for name in exchanges:
+            with pytest.raises(NotFound):
+                channel.exchange_declare(name, "direct", passive=True)
+
+
+def test_what_no_queue_takes_is_returned_also_by_an_exchange_that_goes_away(app, tasks, given):
+    with Harness.open(app, "rabbitmq", rabbitmq_url=given) as harness:
+        for kind in ("fanout", "topic", "direct"):
+            with app.connection_for_write() as connection:
+                Exchange(f"no-{kind}", kind, channel=connection).declare()
+            tasks["shop.add"].apply_async((1, 2), exchange=Exchange(f"no-{kind}", kind), routing_key="nobody")
+        assert len(harness.tally.lost) == 3
+
+
+def test_nothing_is_left_on_a_server_that_was_named(app, tasks, given, channel):
+    with Harness.open(app, "rabbitmq", rabbitmq_url=given) as harness:
+        work(app, tasks, harness)
+        broker = harness._world.broker
+        exchanges = [broker.names.exchange(name) for name in broker.routes.exchanges if name]
+    for name in [*exchanges, broker.lease.queue]:
+        with pytest.raises(NotFound):
+            channel.exchange_declare(name, "direct", passive=True)
+    with pytest.raises(NotFound):
+        channel.queue_declare(broker.lease.queue, passive=True)
+
+
 # -- connections
 
 

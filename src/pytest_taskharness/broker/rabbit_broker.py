@@ -27,6 +27,7 @@ from .queued import Payload
 from .rabbit_access import RabbitAccess
 from .rabbit_house import House
 from .rabbit_later import Later
+from .rabbit_lease import Lease
 from .rabbit_message import Delivery, Stamp, deaths_of, payload_of
 from .rabbit_names import Names
 from .rabbit_opened import Opened
@@ -35,8 +36,6 @@ from .tampered import Tampered
 
 __all__ = ["RabbitBroker", "broker_named"]
 
-#: How long the server keeps a queue that nobody uses, in milliseconds, where a killed run could leave it behind.
-LEASE = 6 * 3600 * 1000
 #: Since this version a quorum queue has a delivery limit though nobody asks for one.
 LIMITS_DELIVERIES = (4, 0)
 #: What counts seconds by the server's clock.
@@ -79,6 +78,7 @@ class RabbitBroker(Opened, Holding, Tampered):
         self.options = dict(options)
         self.confirms = bool(options.get("confirm_publish"))
         self.routes = Routes()
+        self.lease = Lease(self.names, is_shared=access.is_shared)
         self.house = House(access, self)
         self.later = Later(lambda: self.house.channel)
         Opened.__init__(self)
@@ -136,7 +136,7 @@ class RabbitBroker(Opened, Holding, Tampered):
     def told(self, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the server is told of a queue's arguments: what has to do with seconds, the virtual clock decides."""
         told = {name: value for name, value in (arguments or {}).items() if name not in _TIMED_BY_SERVER}
-        return {**told, "x-expires": LEASE} if self.access.is_shared else told
+        return self.lease.of_queue(told)
 
     def declared(self, queue: str, arguments: Mapping[str, Any] | None, *, auto_delete: bool) -> None:
         """A queue is there."""

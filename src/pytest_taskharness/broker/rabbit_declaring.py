@@ -17,6 +17,12 @@ MAILBOX = ".pidbox"
 _numbers = count(1)
 
 
+def _made(broker: Any, exchange: str, on: NamedChannel, **how: Any) -> None:
+    """An exchange, by its name on the server."""
+    arguments = broker.names.arguments(how.pop("arguments", None))
+    broker.lease.declare_exchange(on, broker.names.exchange(exchange), arguments=arguments, **how)
+
+
 class DeclaringChannel(NamedChannel):
     """The part of a channel that declares."""
 
@@ -32,7 +38,7 @@ class DeclaringChannel(NamedChannel):
             super().exchange_declare(exchange, type, passive=True, **kwargs)
             return
         kwargs.setdefault("auto_delete", False)
-        act = partial(NamedChannel.exchange_declare, exchange=exchange, type=type, **kwargs)
+        act = partial(_made, self.broker, exchange, type=type, **kwargs)
         if kwargs["auto_delete"] or kwargs.get("arguments"):
             self.broker.later.end()
         self.broker.later.declare(("exchange", exchange), f"{type} {sorted(kwargs.items())}", act, on=self)

@@ -97,7 +97,7 @@ class House:
 
     def _lead_back(self, name: str, queue: str) -> None:
         if name not in self._back:
-            pyamqp.Channel.exchange_declare(self.channel, name, "fanout", auto_delete=False)
+            self._broker.lease.declare_exchange(self.channel, name, "fanout", auto_delete=False)
             pyamqp.Channel.queue_bind(self.channel, queue, name)
             self._back.add(name)
 
@@ -113,6 +113,8 @@ class House:
         """Give the connection back."""
         for name in self._back:
             pyamqp.Channel.exchange_delete(self.channel, name, nowait=True)
+        if self._access.is_shared:
+            self._broker.lease.end(self.channel)
         if self._connection is not None:
             self._connection.release()
             self._connection = None
