@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 import amqp
 import process_rabbit_app as yard
 import pytest
+from amqp.exceptions import NotFound
 from celery import chord
+from kombu import Connection
 from process_worlds import started
 
 from pytest_taskharness import Harness
+from pytest_taskharness.broker.rabbit_lease import LEASE
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, ServerError
 from pytest_taskharness.process.faketime import find_library
 from pytest_taskharness.servers.given_rabbitmq import GivenRabbitMQ
@@ -209,6 +212,24 @@ def test_what_is_kept_from_one_test_to_the_next_publishes_nothing():
     with pytest.raises(ConnectionRefusedError, match="belonged to a harness that is closed"):
         producer.publish({}, routing_key="celery")
     producer.connection.release()
+
+
+def test_what_a_killed_run_leaves_on_a_server_that_is_given_goes_away_by_itself():
+    timed = {"durable": True, "auto_delete": False, "arguments": {"x-expires": LEASE}}
+    given = GivenRabbitMQ(the_rabbitmq().url, "this test")
+    with Connection(given.url, transport="pyamqp") as connection, opened(rabbitmq_url=given) as harness:
+        channel, broker = connection.default_channel, harness._world.broker
+        assert yard.add.delay(1, 2).get() == 3
+        exchanges = [broker.names.exchange(name) for name in broker.declared["exchange"]]
+        assert exchanges
+        channel.queue_declare(broker.names.queue("celery"), **timed)  # else the server refuses
+        channel.queue_declare(broker.names.queue("~lease"), **timed)
+        harness.worker().kill()
+        for queue in [*broker.declared["queue"], "~lease"]:  # as the server does when their time is over
+            channel.queue_delete(broker.names.queue(queue))
+        for name in exchanges:
+            with pytest.raises(NotFound):
+                channel.exchange_declare(name, "direct", passive=True)
 
 
 def test_a_server_that_is_given_is_used():

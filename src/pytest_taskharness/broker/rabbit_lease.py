@@ -33,10 +33,10 @@ class Lease:
         self._has_begun = False
 
     def of_queue(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What the server is told of a queue's time."""
-        return {**arguments, "x-expires": LEASE} if self.is_shared else dict(arguments)
+        """What the server is told of a queue's time, where that is not told already."""
+        return {"x-expires": LEASE, **arguments} if self.is_shared else dict(arguments)
 
-    def declare_exchange(self, channel: Any, name: str, *args: Any, auto_delete: bool, **how: Any) -> None:
+    def declare_exchange(self, channel: Any, name: str, *args: Any, auto_delete: bool, **how: Any) -> Any:
         """Make an exchange, by the server's own name for it.
 
         One that is deleted when it is unused goes with its queues; and one with an alternate would find nothing to be
@@ -45,9 +45,10 @@ class Lease:
         leased = self.is_shared and not auto_delete and "alternate-exchange" not in (how.get("arguments") or {})
         if leased:
             self._begin(channel)
-        pyamqp.Channel.exchange_declare(channel, name, *args, auto_delete=auto_delete or leased, **how)
+        declared = pyamqp.Channel.exchange_declare(channel, name, *args, auto_delete=auto_delete or leased, **how)
         if leased:
             pyamqp.Channel.exchange_bind(channel, self.queue, name, self.queue)
+        return declared
 
     def _begin(self, channel: Any) -> None:
         if not self._has_begun:
@@ -58,5 +59,6 @@ class Lease:
             self._has_begun = True
 
     def end(self, channel: Any) -> None:
-        """The harness ends: delete the queue, and with it what is left."""
-        pyamqp.Channel.queue_delete(channel, self.queue, nowait=True)
+        """The harness ends: delete the queue, and with it what is left; all that was told here before is done."""
+        if self.is_shared:
+            pyamqp.Channel.queue_delete(channel, self.queue)

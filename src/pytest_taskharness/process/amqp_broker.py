@@ -27,7 +27,7 @@ from ..clock.real import Real
 from ..errors import ServerError, WorkerDied, hide_frames
 from ..servers.rabbitmq import RabbitServer
 from ..worker.supply import broker_at
-from .amqp_channel import CLOCK_MOVES, SURE
+from .amqp_channel import CLOCK_MOVES, LEASED, SURE
 from .amqp_worker import BROADCAST, LIFE
 from .census import Census
 
@@ -91,8 +91,8 @@ class AmqpBroker(Tampered):
         self.name = canary.new_name()
         _brokers[self.name] = self
         self.names = Names(self.name)
-        ours = {SURE: bool(options.get("confirm_publish")), CLOCK_MOVES: clock_moves, NAME: self.name}
-        self.options = {**options, **ours, "confirm_publish": True}
+        ours = {SURE: bool(options.get("confirm_publish")), CLOCK_MOVES: clock_moves, LEASED: not server.owned}
+        self.options = {**options, **ours, NAME: self.name, "confirm_publish": True}
         self.closed = self.ending = False
         #: Called by somebody who blocks for an event, with his timeout; False where it has passed.
         self.wait_for_event: Callable[[float | None], bool] = lambda timeout: False
@@ -307,6 +307,7 @@ class AmqpBroker(Tampered):
                 channel.queue_delete(queue, nowait=True)
             for exchange in self.declared["exchange"]:
                 channel.exchange_delete(exchange, nowait=True)
+            channel.connection.lease.end(channel)
             channel.settle()
         self.closed = True
         if self._connection is not None:

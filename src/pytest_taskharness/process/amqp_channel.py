@@ -13,11 +13,13 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 
 from ..broker.rabbit_channel import NamedChannel, NamedConnection
+from ..broker.rabbit_lease import Lease
 
-__all__ = ["CLOCK_MOVES", "SURE", "ToldChannel", "ToldConnection"]
+__all__ = ["CLOCK_MOVES", "LEASED", "SURE", "ToldChannel", "ToldConnection"]
 
-#: The transport options that say whether the app asks for publisher confirms, and whether the test moves the clock.
-SURE, CLOCK_MOVES = "taskharness_sure", "taskharness_clock_moves"
+#: The transport options that say whether the app asks for publisher confirms, whether the test moves the clock, and
+#: whether the server is somebody else's.
+SURE, CLOCK_MOVES, LEASED = "taskharness_sure", "taskharness_clock_moves", "taskharness_leased"
 #: What counts seconds by the server's clock.
 _TIMED_BY_SERVER = ("x-expires", "x-message-ttl")
 #: An exchange that every server has.
@@ -48,11 +50,18 @@ class ToldChannel(NamedChannel):
 
     # -- declaring
 
-    def exchange_declare(self, exchange: str, *args: Any, passive: bool = False, **kwargs: Any) -> Any:
+    def exchange_declare(
+        self, exchange: str, *args: Any, passive: bool = False, auto_delete: bool = False, arguments: Any = None,
+        **kwargs: Any,
+    ) -> Any:  # fmt: skip
         """Make an exchange, unless it is there."""
-        if exchange and not passive:
-            self.connection.on_declared("exchange", exchange)
-        return super().exchange_declare(exchange, *args, passive=passive, **kwargs)
+        if passive or not exchange:
+            return super().exchange_declare(exchange, *args, passive=passive, arguments=arguments, **kwargs)
+        self.connection.on_declared("exchange", exchange)
+        return self.connection.lease.declare_exchange(
+            self, self.names.exchange(exchange), *args, auto_delete=auto_delete,
+            arguments=self.names.arguments(arguments), **kwargs,
+        )  # fmt: skip
 
     def queue_declare(
         self, queue: str = "", *args: Any, passive: bool = False, exclusive: bool = False, arguments: Any = None,
@@ -68,7 +77,10 @@ class ToldChannel(NamedChannel):
 
     def _timeless(self, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         timed = _TIMED_BY_SERVER if self.connection.clock_moves else ()
-        return {name: value for name, value in (arguments or {}).items() if name not in timed}
+        lease: Lease = self.connection.lease
+        return lease.of_queue({
+            name: value for name, value in (arguments or {}).items() if name not in timed
+        })  # fmt: skip
 
     # -- publishing
 
@@ -108,7 +120,9 @@ class ToldConnection(NamedConnection):
         self.clock_moves = bool(options.pop(CLOCK_MOVES, False))
         #: Called with ``queue`` or ``exchange``, and the name of what was declared.
         self.on_declared: Callable[[str, str], object] = lambda kind, name: None
+        is_leased = bool(options.pop(LEASED, False))
         super().__init__(*args, **options)
+        self.lease = Lease(self.names, is_shared=is_leased)
 
     def settle(self) -> bool:
         """Do so on all channels; whether messages have come."""
