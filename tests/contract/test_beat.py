@@ -157,6 +157,16 @@ def test_entries_fire_as_the_clock_moves(entries, open_harness):
         assert (message.options["priority"], str(message.call_site)) == (3, "beat entry 'sum'")
 
 
+@memory_only
+@pytest.mark.parametrize("microseconds", [13, 54_379, 333_333, 919_191])
+def test_an_entry_fires_at_the_very_microsecond_wherever_it_begins(microseconds, entries, open_harness):
+    entries["often"], entries["minutely"] = every(10), every(crontab())
+    with open_harness(start=START + timedelta(microseconds=microseconds)) as harness:
+        two = harness.beat.simulate(minutes=2, run=True)
+        assert two.fires("often") == [harness.timeline.start + timedelta(seconds=10 * n) for n in range(1, 13)]
+        assert two.fires("minutely") == [after(minutes=1), after(minutes=2)]
+
+
 def test_the_timeline_says_which_entry_it_was(entries, open_harness):
     entries["often"] = every(60)
     with open_harness() as harness:

@@ -21,6 +21,8 @@ __all__ = ["KNOWS_WHEN", "Ticker", "is_simple", "offset_changes"]
 KNOWS_WHEN = celery.VERSION >= (5, 7)
 #: How long a beat that wants to be woken at once, and has nothing to do, is left alone.
 BREATH = timedelta(milliseconds=10)
+#: By how many microseconds an interval may be too long, where Celery counts it from seconds since 1970 in floats.
+BLUR = 0.3
 #: How many messages may be sent at one instant.
 CROWD = 10_000
 #: Longer than any change of a clock.
@@ -64,7 +66,7 @@ class Ticker:
                 return True
             self._idle += 1
             if interval and interval > 0:
-                self._sleep(timedelta(microseconds=ceil(round(interval * 1e6, 3))))
+                self._sleep(timedelta(microseconds=ceil(interval * 1e6 - BLUR)))
                 return False
             if self._idle > len(self.scheduler.schedule) + 1:
                 self._sleep(BREATH)
