@@ -322,6 +322,40 @@ def test_an_annotation_may_be_a_method(open_harness, app):
     assert told == [("shop.annotated", "KeyError")]
 
 
+@STEPPED
+def test_annotations_of_a_test_reach_tasks_that_were_bound_before_and_leave_them(open_harness, tasks):
+    named = {"shop.noop": {"rate_limit": "1/m"}, "*": {"priority": 3}}
+    with open_harness(config={"task_annotations": named, "task_default_rate_limit": "1/s"}) as harness:
+        for _ in range(2):
+            tasks.noop.delay(), tasks.add.delay(1, 2)
+        harness.settle()
+        assert (begun(harness, tasks.noop), begun(harness, tasks.add)) == ([0, 60], [0, 1])
+        assert {message.priority for message in harness.outbox} == {3}
+    assert (tasks.noop.rate_limit, tasks.noop.priority, tasks.add.rate_limit) == (None, None, None)
+    with open_harness() as harness:
+        tasks.noop.delay()
+        assert harness.outbox[0].priority is None
+
+
+@STEPPED
+def test_annotations_of_a_test_may_replace_a_method_and_wrap_one(open_harness, tasks):
+    told = []
+
+    def on_success(self, retval, task_id, args, kwargs):
+        told.append((self.name, retval))
+
+    def around(call):
+        return lambda self, *args, **kwargs: -call(self, *args, **kwargs)
+
+    method = tasks.add.on_success
+    annotations = {"shop.add": {"on_success": on_success, "@__call__": around}}
+    with open_harness(config={"task_annotations": annotations}) as harness:
+        assert tasks.add.delay(1, 2).get() == -3
+        harness.settle()
+    assert told == [("shop.add", -3)]
+    assert (tasks.add.on_success, tasks.add(1, 2)) == (method, 3)
+
+
 # -- results
 
 

@@ -23,6 +23,7 @@ from kombu.asynchronous.timer import to_timestamp
 from kombu.pools import ProducerPool
 
 from ..clock.virtual import VirtualTime
+from .annotations import annotated
 from .local_tasks import local_tasks_removed
 
 __all__ = ["applied", "borrowed", "connect_anew", "send_late", "virtual_readers"]
@@ -187,17 +188,18 @@ def _adopt_queues(app: Any, amqp: Any) -> None:
 @contextmanager
 def _rebound(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
     """A task copies its defaults from the configuration when it is bound: ours must reach those bound before."""
-    with _limits_kept(app):
-        yield from _with_defaults(app, config)
+    with _limits_kept(app), annotated(app, config) as said:
+        yield from _with_defaults(app, config, said)
 
 
-def _with_defaults(app: Any, config: Mapping[str, Any]) -> Iterator[None]:
+def _with_defaults(app: Any, config: Mapping[str, Any], said: set[tuple[type, str]]) -> Iterator[None]:
     changed = {attribute: setting for attribute, setting in Task.from_config if setting in config}
     ours = [
         (task.__dict__, attribute, config[changed[attribute]])
         for task in (app._tasks.values() if changed else ())
         for attribute in _taken_from_configuration(type(task))
-        if attribute in changed and attribute not in task.__dict__  # what was set on the task itself wins, as ever
+        # What was set on the task itself wins, as ever, and what an annotation says.
+        if attribute in changed and attribute not in task.__dict__ and (type(task), attribute) not in said
     ]
     before = [attributes.get(name, _MISSING) for attributes, name, _ in ours]
     for attributes, name, value in ours:
