@@ -19,6 +19,11 @@ def is_again(task):
     return bool(task.request.delivery_info["redelivered"])
 
 
+def by_name(name, args, kwargs, options, task=None, **more):
+    """A route; to be given to a worker, it has to be found there."""
+    return {"queue": f"for {name}"}
+
+
 @app.task
 def where():
     return os.getpid()

@@ -186,6 +186,14 @@ def test_a_task_that_a_test_defines_is_unknown_to_the_worker_and_the_timeline_sa
         assert plant.add.delay(1, 2).get(timeout=20) == 3
 
 
+def test_a_setting_that_no_other_process_can_have_is_named(within_seconds):
+    with pytest.raises(FidelityError, match="^task_routes cannot be given to a worker process: .*lambda") as caught:
+        Harness.open(plant.app, MODE, config={"task_routes": lambda *args, **kwargs: {"queue": "any"}})
+    assert "at the top level of a module, or run this test with mode='memory'" in str(caught.value)
+    with Harness.open(plant.app):  # and it was given back
+        pass
+
+
 # -- a worker that dies
 
 

@@ -133,3 +133,13 @@ def test_a_success_is_skipped(needed):
         assert outcomes(run) == ["SUCCESS"]
         assert [event.detail["outcome"] for event in run.timeline if event.kind == "finish"] == ["SUCCESS", "SKIPPED"]
         assert world.timeline.tally.duplicated == []
+
+
+# -- where messages go
+
+
+def test_a_function_that_routes_may_be_a_setting():
+    with opened(mill.app, config={"task_routes": [mill.by_name]}) as world:
+        result = mill.where.delay()
+        assert world.settle().counts == {"SUCCESS": 1}
+        assert world.timeline.run(result.id).messages[0].queue == "for process_features_app.where"

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, hide_frames
+from ..errors import ConfigurationError, FidelityError, hide_frames
 from .crew import Crew
 from .faketime import environment, microseconds, write_start
 from .node import WorkerProcess
@@ -100,7 +100,7 @@ class Hiring:
         threads = pool == "threads"
         spec = WorkerSpec(
             name, self.source, modules=task_sources(self.app), path=tuple(sys.path), arguments=tuple(command),
-            settings={**self.settings, "worker_pool": pool}, django_databases=_django_databases(),
+            pickled=_pickled({**self.settings, "worker_pool": pool}), django_databases=_django_databases(),
             instant=microseconds(self.time.now) if self.library else None,
             reloads_clock=threads and self.library is not None,
         )  # fmt: skip
@@ -161,6 +161,17 @@ def _portable(app: Any) -> dict[str, Any]:
     """What was changed on the app in this process, as far as it can be carried over to another one."""
     app.finalize()
     return {name: value for name, value in app.conf.maps[0].items() if _can_be_pickled(value)}
+
+
+def _pickled(settings: Mapping[str, Any]) -> bytes:
+    try:
+        return pickle.dumps(settings)
+    except Exception as error:
+        names = ", ".join(name for name, value in settings.items() if not _can_be_pickled(value))
+        raise FidelityError(
+            f"{names} cannot be given to a worker process: {error}. Give the function a name at the top level of a "
+            "module, or run this test with mode='memory', 'fakeredis', 'redis' or 'rabbitmq'."
+        ) from error
 
 
 def _can_be_pickled(value: Any) -> bool:

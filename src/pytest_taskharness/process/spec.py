@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class WorkerSpec:
         app: The module, and the dotted path inside it, of the app.
         modules: More modules that define tasks of the app.
         path: ``sys.path`` of the test process.
-        settings: Celery settings, on top of what the app says.
+        pickled: The settings.
         arguments: The command line of ``celery worker``.
         django_databases: The name of each database of a Django test, by alias.
         instant: What time it is by the test's clock, in microseconds since the epoch; None: the clock is real.
@@ -43,11 +44,20 @@ class WorkerSpec:
     app: tuple[ModuleSource, str]
     modules: tuple[ModuleSource, ...] = ()
     path: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    pickled: bytes = pickle.dumps({})
     arguments: tuple[str, ...] = ()
     django_databases: Mapping[str, str] = field(default_factory=dict)
     instant: int | None = None
     reloads_clock: bool = False
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Celery settings, on top of what the app says.
+
+        They may name what is in modules of the user's, such as a function that routes, and are read when that is there.
+        """
+        found: Mapping[str, Any] = pickle.loads(self.pickled)  # noqa: S301 - as below
+        return found
 
     def write(self, directory: Path) -> None:
         """Put it into the worker's directory."""
