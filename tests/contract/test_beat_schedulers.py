@@ -165,9 +165,9 @@ def test_simulating_with_run_sends_and_runs(harness):
     assert len(harness.runs(strike)) == 61
 
 
-@pytest.mark.parametrize("mode", ["memory", "eager"])
-def test_without_a_redis_there_is_no_redbeat(mode):
-    with Harness.open(app, mode) as harness, pytest.raises(FidelityError, match="mode='fakeredis'"):
+@pytest.mark.parametrize("mode", ["memory", "eager", "rabbitmq"])
+def test_without_a_redis_there_is_no_redbeat(mode, served):
+    with Harness.open(app, served(mode)) as harness, pytest.raises(FidelityError, match="mode='fakeredis'"):
         harness.beat.start()
 
 

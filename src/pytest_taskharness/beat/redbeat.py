@@ -36,11 +36,10 @@ def around(plan: Plan) -> Iterator[None]:
         FidelityError: The mode has no Redis.
     """
     broker = plan.world.broker
-    if not hasattr(broker, "access"):
-        mode = "eager" if plan.world.eager else "memory"
+    if not hasattr(broker, "own_prefix"):
         raise FidelityError(
-            f"RedBeat keeps its schedule on a Redis, and mode {mode!r} has none. Run this test with mode='fakeredis', "
-            "'redis' or 'redis+process'; or, where beat_schedule is all that it asks about, give "
+            "RedBeat keeps its schedule on the Redis that is the broker, and in this mode none is. Run this test with "
+            "mode='fakeredis', 'redis' or 'redis+process'; or, where beat_schedule is all that it asks about, give "
             "scheduler='celery.beat:Scheduler'."
         )
     schedulers.ensure_conf(plan.app)
