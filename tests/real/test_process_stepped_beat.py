@@ -43,6 +43,20 @@ def test_settle_waits_for_work_and_not_for_a_beat(needed):
         assert len(harness.runs()) == 2
 
 
+@pytest.mark.parametrize("drive", [Harness.drain, Harness.settle])
+def test_a_beat_that_was_down_sends_at_once_what_is_due(drive, needed):
+    needed(find_library(), "libfaketime")
+    with Harness.open(clockwork.app, "redis+process", start=START) as harness:
+        beat = harness.beat.start()
+        beat.stop()
+        harness.clock.advance(minutes=5)
+        beat.resume()
+        report = drive(harness)
+        assert (report.counts, report.elapsed) == ({"SUCCESS": 1}, timedelta(0))
+        assert beat.fires("every minute") == [START + 5 * MINUTE]
+        assert len(beat.skipped("every minute")) == 4
+
+
 def test_on_a_real_clock_beat_is_only_asked():
     with Harness.open(clockwork.app, "redis+process", clock="real") as harness:
         assert harness.beat.simulate(hours=1).counts["every minute"] == 60

@@ -108,7 +108,7 @@ class Quiescence:
         """Wait for the next thing that happens, where something has to; whether nothing is left to do now."""
         busy = self._world.busy()
         if not busy and not self.is_changing:
-            return self._is_calm(limit)
+            return not self._fires_now() and self._is_calm(limit)
         if not busy and self._awake_beats():
             self.hear(limit)
             return False
@@ -254,6 +254,14 @@ class Quiescence:
         asleep = [Due(beat.until, f"the beat of {beat.worker}") for beat in self._beats() if beat.until is not None]
         here = [(source, at) for source in self._world.sources if (at := source.due()) is not None]
         return [*asleep, *(Due(at, source.name, partial(self._fire, source)) for source, at in here)]
+
+    def _fires_now(self) -> bool:
+        """Let the beats of the test process send what is due now; whether one had to look."""
+        now = self._world.time.now
+        late = [source for source in self._world.sources if (at := source.due()) is not None and at <= now]
+        for source in late:
+            self._fire(source)
+        return bool(late)
 
     def _fire(self, source: Source) -> None:
         """A beat of the test process: all that it has to send now."""
