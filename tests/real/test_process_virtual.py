@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from datetime import datetime, timedelta, timezone
@@ -14,6 +15,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from process_worlds import kinds, opened
 
+from pytest_taskharness import Harness
 from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import ConfigurationError, Deadlock, RunBudgetExceeded
 from pytest_taskharness.process import rig
@@ -301,3 +303,31 @@ def test_nothing_is_left_in_shared_memory():
         [node] = world.nodes
         theirs = [node.pid, plant.where.delay().get()]
         assert not [path for path in Path("/dev/shm").iterdir() for pid in theirs if path.name.endswith(f"_{pid}")]
+
+
+# -- remote control
+
+
+def test_a_control_that_somebody_has_kept_waits_for_answers_like_the_apps_own(monkeypatch):
+    kept = plant.app.control
+    with virtual() as world:
+        [node] = world.nodes
+        os.kill(node.pid, signal.SIGSTOP)  # a busy machine: the answer is late
+        hear = world.quiescence.hear
+
+        def hear_at_last(limit):
+            os.kill(node.pid, signal.SIGCONT)
+            return hear(limit)
+
+        monkeypatch.setattr(world.quiescence, "hear", hear_at_last)
+        assert kept is not plant.app.control
+        assert kept.ping(limit=1) == [{"worker@taskharness": {"ok": "pong"}}]
+
+
+def test_a_command_in_a_harness_inside_this_one_is_not_expected_of_these_workers():
+    with virtual() as world:
+        with Harness.open(plant.app):
+            assert plant.app.control.ping() == [{"worker@taskharness": {"ok": "pong"}}]
+            plant.app.control.revoke("nobody")
+        assert not any(node.is_about_to_change for node in world.nodes)
+        assert plant.app.control.ping(limit=1) == [{"worker@taskharness": {"ok": "pong"}}]

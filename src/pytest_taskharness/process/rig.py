@@ -26,7 +26,7 @@ from ..worker.supply import Supply, options_for
 from ..worker.takeover import borrowed, virtual_readers
 from .amqp_broker import AmqpBroker
 from .backend import ProcessRedisBackend
-from .broadcasting import watch_control
+from .broadcasting import control_watched
 from .crew import Crew, engage, leave
 from .expiring import clean_between_tests
 from .explain import needs_faketime
@@ -102,7 +102,7 @@ def process_world(
         ours = stack.enter_context(borrowed(app, config=settings, connect=connect, make_backend=backend))
         recorder.wrap_amqp(ours)
         world.moments.watch(ours)
-        watch_control(world)
+        stack.enter_context(control_watched(world))
         world.listen_to_server((amqp or server).process)
         if isinstance(world, VirtualProcessWorld):
             stack.enter_context(virtual_readers(time, seed))
