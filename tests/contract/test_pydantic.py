@@ -36,6 +36,22 @@ def test_a_pydantic_task_is_dumped_by_its_caller(double):
     assert double.delay(Order(number=1).model_dump()).get() == {"number": 2, "lines": []}
 
 
+def test_a_model_is_expected_of_the_dict_that_it_travels_as(harness, double):
+    result = double.delay({"number": 21})
+    harness.settle()
+    harness.assert_enqueued(double.s(Order(number=21)))
+    harness.assert_enqueued(double.s(order=Order(number=21, lines=[])))
+    harness.assert_succeeded(result, returns=Order(number=42))
+    for other in (Order(number=22), Order(number=21, lines=["a"])):
+        with pytest.raises(AssertionError, match=r"(?s)\{'number': 21\}.*expected Order\(number="):
+            harness.assert_enqueued(double.s(other))
+
+
+def test_a_dict_that_is_no_model_is_not_what_was_expected(harness, double):
+    double.delay({"number": "many"})
+    harness.assert_not_enqueued(double.s(Order(number=1)))
+
+
 def test_what_is_no_model_fails_the_task(double):
     result = double.delay({"number": "many"})
     result.get(propagate=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 __all__ = ["Verdict", "compare", "equal", "error_text"]
@@ -44,7 +45,17 @@ def equal(expected: Any, actual: Any) -> bool:
         return len(expected) == len(actual) and all(map(equal, expected, actual))
     if _is_plain(expected, dict) and isinstance(actual, Mapping):
         return expected.keys() == actual.keys() and all(equal(item, actual[key]) for key, item in expected.items())
-    return bool(expected == actual)
+    return bool(expected == actual) or _is_dumped(expected, actual)
+
+
+def _is_dumped(expected: Any, actual: Any) -> bool:
+    """Whether a pydantic model was expected, and this is the dict that one travels as."""
+    read = getattr(type(expected), "model_validate", None)
+    if read is None or not isinstance(actual, Mapping):
+        return False
+    with suppress(ValueError):  # pydantic's own errors are such
+        return bool(expected == read(actual))
+    return False
 
 
 def error_text(error: BaseException) -> str:
