@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import amqp
 import process_rabbit_app as yard
 import pytest
 from amqp.exceptions import NotFound
-from celery import chord
-from kombu import Connection
+from celery import VERSION, chord
+from kombu import Connection, Exchange, Queue
 from process_worlds import started
 
 from pytest_taskharness import Harness
@@ -76,6 +77,22 @@ def test_retries_and_expiry_cost_no_time(harness):
     assert harness.settle().counts == {"RETRY": 2, "SUCCESS": 1, "REVOKED": 1}
     assert (harness.clock.now - before).total_seconds() == 3600
     assert (result.get(), late.state) == ("at last", "REVOKED")
+
+
+QUORUM = Queue("jobs", Exchange("jobs", type="topic"), routing_key="jobs", queue_arguments={"x-queue-type": "quorum"})
+
+
+@needs_faketime
+@pytest.mark.skipif(VERSION < (5, 5), reason="until Celery 5.5, a worker asks for what a quorum queue refuses")
+def test_with_a_quorum_queue_etas_are_held_by_the_worker_and_counted():
+    with opened(config={"task_queues": [QUORUM], "task_default_queue": "jobs"}) as harness:
+        later = yard.add.apply_async((1, 2), countdown=3600, exchange="jobs", routing_key="jobs")
+        harness.bring_to(later, "held_for_eta")
+        flaky = yard.flaky.apply_async((2,), exchange="jobs", routing_key="jobs")
+
+        assert harness.settle().counts == {"RETRY": 2, "SUCCESS": 2}
+        assert harness.run_of(flaky).retry_delays == [60, 60]
+        harness.assert_ran_at(later, timedelta(hours=1))
 
 
 def test_remote_control_is_answered_and_obeyed(harness):

@@ -56,6 +56,8 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
     """kombu's, in the test process: whoever waits lets the world go on."""
 
     Connection = _Connection
+    #: Where there are quorum queues, Celery lets an "amqp" wait for an eta, where nobody sees it.
+    driver_type = "taskharness-rabbitmq-process"
     implements = pyamqp.Transport.implements.extend(asynchronous=False, heartbeats=False)
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:

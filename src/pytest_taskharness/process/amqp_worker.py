@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
+import celery.app.base
 from celery.worker.consumer import Consumer
 from kombu import transport
 from kombu.common import Broadcast
@@ -73,6 +75,19 @@ def watch_amqp(scribe: Scribe) -> None:
         transport._transport_cache.pop(scheme, None)  # the user's module may have asked for one
     for name in ("on_ready", "add_task_queue", "cancel_task_queue"):
         _tell_after(scribe, name)
+    _hold_etas()
+
+
+def _hold_etas() -> None:
+    """Where there are quorum queues, Celery lets a RabbitMQ wait for an eta, where nobody sees it: hold it instead."""
+    with suppress(ImportError):  # since Celery 5.5
+        from celery.worker.consumer import delayed_delivery
+
+        celery.app.base.detect_quorum_queues = delayed_delivery.detect_quorum_queues = _without_quorum_queues
+
+
+def _without_quorum_queues(app: Any, driver_type: str) -> tuple[bool, str]:
+    return False, ""
 
 
 def _tell_after(scribe: Scribe, name: str) -> None:
