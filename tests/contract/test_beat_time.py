@@ -148,9 +148,9 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(params=["memory", "eager", "fakeredis", "redis", "rabbitmq"])
-def harness(request):
+def harness(request, served):
     config = schedule(often=timedelta(minutes=10), hourly=crontab(minute=30))
-    with Harness.open(app, request.param, start=START, config=config) as harness:
+    with Harness.open(app, served(request.param), start=START, config=config) as harness:
         yield harness
 
 

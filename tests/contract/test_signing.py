@@ -85,14 +85,14 @@ def secured(certificates):
     return secure
 
 
-@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis", "rabbitmq"])
+@pytest.mark.parametrize("mode", ["memory", "eager", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_signed_message_is_run(secured, mode):
     app = secured("us", known="us")
     with Harness.open(app, mode):
         assert app.tasks["shop.add"].delay(1, 2).get() == 3
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"])
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_message_that_a_stranger_has_signed_is_poison(secured, mode):
     app = secured("stranger", known="us")
     with Harness.open(app, mode) as harness:
@@ -106,7 +106,7 @@ def test_a_message_that_a_stranger_has_signed_is_poison(secured, mode):
             harness.assert_succeeded(result)
 
 
-@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"])
+@pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 def test_a_message_that_nobody_has_signed_is_refused(secured, mode):
     app = secured("us", known="us")
     with Harness.open(app, mode) as harness:

@@ -20,8 +20,8 @@ with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", 
 
 
 @pytest.fixture
-def mode(request):
-    return getattr(request, "param", "memory")
+def mode(request, served):
+    return served(getattr(request, "param", "memory"))
 
 
 @pytest.fixture(autouse=True)

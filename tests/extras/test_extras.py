@@ -116,7 +116,7 @@ def test_rabbitmq_needs_a_server_and_no_extra(run):
     result = run("rabbitmq")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["E *rabbitmq-server*"])
+    result.stdout.fnmatch_lines(["*rabbitmq-server*"])
     result.stdout.no_fnmatch_line("*pip install*")
 
 

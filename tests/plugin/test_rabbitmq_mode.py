@@ -9,7 +9,7 @@ import pytest
 from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 
 #: In CI it has to be: a test that needs it fails there, and is not skipped.
-RABBITMQ_IS_THERE = "CI" in os.environ or find_rabbitmq() is not None
+RABBITMQ_IS_THERE = bool(os.environ.get("CI")) or find_rabbitmq() is not None
 
 needs_rabbitmq = pytest.mark.skipif(not RABBITMQ_IS_THERE, reason="needs a RabbitMQ server")
 
