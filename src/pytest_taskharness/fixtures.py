@@ -26,6 +26,8 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 OPENED: pytest.StashKey[list[Any]] = pytest.StashKey()
 #: Whether all phases of a test have passed so far.
 PASSING: pytest.StashKey[bool] = pytest.StashKey()
+#: What the suite's own fixtures have asked for that were set up for this item, class, module or session.
+ASKED: pytest.StashKey[set[str]] = pytest.StashKey()
 
 
 #: Pytest reads this name: where the text says it all, the frames of this module say nothing more.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from inspect import signature
 from types import FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["explained", "without_theirs"]
+__all__ = ["arguments_of", "explained", "is_installed", "without_theirs"]
 
 TITLE = "taskharness: this celery_worker is pytest-celery's"
 WAYS_OUT = """\
@@ -53,6 +54,21 @@ def _fixtures(plugin: Any, kind: type) -> Iterator[tuple[str, str]]:
 def _fixture(value: Any) -> Any:
     """What holds the name of a fixture; before pytest 8.4, where a fixture is a function, something that it carries."""
     return vars(value).get("_pytestfixturefunction") if isinstance(value, FunctionType) else value
+
+
+def is_installed(function: Any, plugins: Iterable[tuple[Any, Any]]) -> bool:
+    """Whether a fixture is of pytest, of ours or of another plugin that was installed, and not of the suite."""
+    package = _package(getattr(function, "__module__", ""))
+    return package == "_pytest" or any(package == _package(getattr(each, "__name__", "")) for each, _ in plugins)
+
+
+def _package(module: Any) -> str:
+    return str(module).partition(".")[0]
+
+
+def arguments_of(test: Any) -> set[str]:
+    """What a test function asks for by itself."""
+    return set(signature(test).parameters) if callable(test) else set()
 
 
 def explained(error: BaseException, names: Collection[str], plugins: Iterable[Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 from . import fixtures, neighbours
 from .config import MARKER, TIMELINE_CHOICES, Settings, read_marker, read_settings
 from .errors import ConfigurationError, ForeignMessage
-from .fixtures import OPENED, PASSING, SETTINGS
+from .fixtures import ASKED, OPENED, PASSING, SETTINGS
 from .modes import MODES
 
 __all__: list[str] = []
@@ -150,6 +150,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, cases[name], indirect=True, ids=str)
 
 
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Remember what the suite asks for; what other plugins ask for (pytest-django for monkeypatch) is not its doing."""
+    installed = request.config.pluginmanager.list_plugin_distinfo()
+    if fixturedef.argnames and not neighbours.is_installed(fixturedef.func, installed):
+        request.node.stash.setdefault(ASKED, set()).update(fixturedef.argnames)
+
+
+def _asked_for(item: pytest.Item) -> set[str]:
+    own = neighbours.arguments_of(getattr(item, "function", None))
+    return own.union(*(node.stash.get(ASKED, set()) for node in item.listchain()))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Put the timeline of a harness into a report, where xdist carries it along: once, in the first that shows it."""
@@ -171,7 +183,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         opened = item.stash.get(OPENED, [])
         report.sections.extend(part for harness in opened for part in sections(harness))
         if report.failed:
-            report.sections.extend(patches(getattr(item, "fixturenames", ()), [harness.mode for harness in opened]))
+            report.sections.extend(patches(_asked_for(item), [harness.mode for harness in opened]))
         if report.failed and call.excinfo is not None:
             report.sections.extend(hints(call.excinfo.value, opened))
         item.stash[OPENED] = []

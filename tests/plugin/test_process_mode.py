@@ -77,6 +77,46 @@ def test_a_patch_that_the_worker_does_not_see_is_told(talkative):
     assert "this test uses monkeypatch, and in mode redis+process the bodies run in another process" in text
 
 
+def test_a_patch_of_another_plugin_is_not_the_test_s(talkative):
+    # pytest-django has such a fixture for every test.
+    talkative.file(
+        elsewhere="""
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def theirs(monkeypatch):
+            pass
+        """,
+        conftest="""
+        import pytest
+
+        @pytest.fixture
+        def patched(monkeypatch):
+            pass
+        """,
+    )
+    info = talkative.pytester.mkdir("elsewhere-1.0.dist-info")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[pytest11]\nelsewhere = elsewhere\n", encoding="utf-8")
+
+    result = talkative.test(
+        """
+        from talk import say
+
+        def test_patches_nothing(harness):
+            harness.assert_succeeded(say)
+
+        def test_patches_by_a_fixture(harness, patched):
+            harness.assert_succeeded(say)
+        """,
+        PROCESS,
+    )
+
+    result.assert_outcomes(failed=2)
+    first, _, second = result.stdout.str().partition("_ test_patches_by_a_fixture _")
+    assert ["patches do not reach" in each for each in (first, second)] == [False, True]
+
+
 def test_a_passing_test_shows_no_log(talkative):
     result = talkative.test(
         """
