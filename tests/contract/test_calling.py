@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from celery import group
 from celery.exceptions import NotRegistered
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult
@@ -254,6 +255,64 @@ def test_get_calls_on_interval_while_it_waits(harness, tasks):
     result = tasks.add.apply_async((1, 2), countdown=10)
     assert result.get(on_interval=lambda: calls.append(1)) == 3
     assert calls
+
+
+@pytest.fixture
+def halting(app):
+    @app.task(bind=True, shared=False, max_retries=1)
+    def halting(self):
+        if not self.request.retries:
+            raise self.retry(countdown=60)
+        for number in range(2):
+            self.update_state(state="HALFWAY", meta=number)
+        return "done"
+
+    return halting
+
+
+@pytest.mark.not_in("eager")
+def test_get_calls_on_message_with_each_state_at_its_instant(harness, halting):
+    heard = []
+    result = halting.delay()
+    assert result.get(on_message=lambda meta: heard.append((meta["status"], meta["result"], passed(harness)))) == "done"
+
+    assert (heard[0][0], heard[0][2]) == ("RETRY", 0)
+    assert heard[1:] == [("HALFWAY", 0, 60), ("HALFWAY", 1, 60), ("SUCCESS", "done", 60)]
+
+
+def test_on_message_of_what_is_there_already_hears_the_end(harness, tasks):
+    result = tasks.add.delay(1, 2)
+    harness.settle()
+    heard = []
+    assert result.get(on_message=heard.append) == 3
+    assert [(meta["task_id"], meta["result"]) for meta in heard] == [(result.id, 3)]
+
+
+@pytest.mark.not_in("eager")
+def test_on_message_of_a_group_hears_all_its_parts_and_nobody_else(harness, tasks, halting):
+    heard = []
+    tasks.add.delay(5, 5)
+    assert group(halting.s(), tasks.add.s(1, 2))().get(on_message=heard.append) == ["done", 3]
+    assert [meta["status"] for meta in heard] == ["RETRY", "SUCCESS", "HALFWAY", "HALFWAY", "SUCCESS"]
+
+
+def test_on_message_hears_of_a_failure_before_it_is_raised(harness, tasks):
+    heard = []
+    with pytest.raises(RuntimeError, match="boom"):
+        tasks.boom.delay().get(on_message=heard.append)
+    assert [meta["status"] for meta in heard] == ["FAILURE"]
+    assert isinstance(heard[0]["result"], RuntimeError)
+
+
+@pytest.mark.not_in("eager")
+def test_what_on_message_raises_reaches_the_test(harness, tasks):
+    def refuse(meta):
+        raise RuntimeError(meta["status"])
+
+    result = tasks.add.delay(1, 2)
+    with pytest.raises(RuntimeError, match="SUCCESS"):
+        result.get(on_message=refuse)
+    assert result.get() == 3
 
 
 def test_with_a_result_in_hand_wait_is_get(harness, tasks):

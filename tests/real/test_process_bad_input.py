@@ -35,6 +35,14 @@ MODE = "redis+process"
 SECONDS = 25.0
 
 
+def test_nobody_hears_of_each_state_of_another_process():
+    with Harness.open(plant.app, MODE) as harness:
+        result = plant.add.delay(1, 2)
+        with pytest.raises(FidelityError, match=r"result\.get\(on_message=…\) hears of .* mode='memory'"):
+            result.get(on_message=print)
+        assert harness.settle().counts == {"SUCCESS": 1}
+
+
 @pytest.fixture
 def within_seconds():
     began = Real.monotonic()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from celery import states
 
-from ..errors import hide_frames
+from ..errors import FidelityError, hide_frames
 from ..worker.redis_backend import HarnessRedisBackend
 from .waits import Waits
 
@@ -29,6 +29,18 @@ class ProcessRedisBackend(HarnessRedisBackend):
         if meta["status"] in states.READY_STATES:
             cast("Waits", self.waits).let_end(task_id)
         return meta
+
+    def check_hears(self) -> None:
+        """A worker stores its states by itself.
+
+        Raises:
+            FidelityError: Always.
+        """
+        raise FidelityError(
+            "result.get(on_message=…) hears of each state in turn, and a real worker stores them in another process: "
+            "only the last one is there when the test looks. Run this test with mode='memory', 'fakeredis', 'redis' "
+            "or 'rabbitmq', or look at run.states afterwards."
+        )
 
     def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
         """``AsyncResult.get()``: return when the worker is done with the task."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -34,6 +35,21 @@ class Waiting(Protocol):
         """Somebody read the state of a task that is not ready: perhaps a polling loop."""
 
 
+class Listener:
+    """Who has passed ``on_message``: what was stored meanwhile, and what he was not told yet."""
+
+    def __init__(self, task_ids: Iterable[str], on_message: Callable[[Any], object]) -> None:
+        """Wait for these."""
+        self.task_ids = set(task_ids)
+        self.news: list[Any] = []
+        self._on_message = on_message
+
+    def tell(self) -> None:
+        """Call ``on_message`` with each."""
+        while self.news:
+            self._on_message(self.news.pop(0))
+
+
 class Awaited(SyncBackendMixin):  # type: ignore[misc]
     """Mixed into one of Celery's key-value backends, before it.
 
@@ -51,6 +67,7 @@ class Awaited(SyncBackendMixin):  # type: ignore[misc]
         self.expiry = Expiry(lambda: waits.now, self._expired)
         #: The keys of results that are final.
         self._ready = set()
+        self._listeners: list[Listener] = []
         #: The groups whose chord has lost its parts, and when.
         self.lost_chords: dict[str, datetime] = {}
 
@@ -80,6 +97,34 @@ class Awaited(SyncBackendMixin):  # type: ignore[misc]
     def on_task_call(self, *args: Any, **kwargs: Any) -> None:
         """Nobody has to subscribe to a result that is looked up when it is there."""
 
+    def wait_for_pending(self, result: Any, on_message: Any = None, on_interval: Any = None, **kwargs: Any) -> Any:
+        """``AsyncResult.get()``; ``on_message`` hears of each state, as soon as nobody has anything to do."""
+        with self.hearing([result.id], on_message) as tell:
+
+            def on_idle() -> None:
+                tell()
+                if on_interval is not None:
+                    on_interval()
+
+            return super().wait_for_pending(result, on_interval=on_idle, **kwargs)
+
+    @contextmanager
+    def hearing(self, task_ids: list[str], on_message: Callable[[Any], object] | None) -> Iterator[Callable[[], None]]:
+        """Listen for somebody; yields what tells him.  Of what is final already, he is told the end."""
+        listener = Listener(task_ids, on_message or (lambda meta: None))
+        if on_message is not None:
+            self.check_hears()
+            listener.news += [self._get_task_meta_for(task_id) for task_id in task_ids if self.is_ready(task_id)]
+            self._listeners.append(listener)
+        listener.tell()
+        try:
+            yield listener.tell
+        finally:
+            self._listeners = [each for each in self._listeners if each is not listener]
+
+    def check_hears(self) -> None:
+        """Whether each state is stored in this process: it is."""
+
     def wait_for(self, task_id: str, timeout: float | None = None, **kwargs: Any) -> Any:
         """``AsyncResult.get()``: drive until the result is there; ``timeout`` counts virtual seconds."""
         if not self.is_ready(task_id):
@@ -93,18 +138,21 @@ class Awaited(SyncBackendMixin):  # type: ignore[misc]
 
     def get_many(self, task_ids: Any, timeout: float | None = None, **kwargs: Any) -> Iterator[tuple[str, Any]]:
         """``GroupResult.join_native()``: the same for several, in the order in which they get ready."""
-        on_message = kwargs.get("on_message")
         waiting = list(dict.fromkeys(task_ids))
-        while waiting:
-            done = [task_id for task_id in waiting if self.is_ready(task_id)]
-            if not done:
-                self.waits.wait_until(lambda: any(map(self.is_ready, waiting)), timeout=timeout, waiting_for=waiting)
-            for task_id in done:
-                waiting.remove(task_id)
-                meta = self._get_task_meta_for(task_id)
-                if on_message is not None:
-                    on_message(meta)
-                yield task_id, meta
+        with self.hearing(waiting, kwargs.get("on_message")) as tell:
+            while waiting:
+                tell()
+                done = [task_id for task_id in waiting if self.is_ready(task_id)]
+                if not done:
+                    self._await_any(waiting, timeout, tell)
+                for task_id in done:
+                    waiting.remove(task_id)
+                    yield task_id, self._get_task_meta_for(task_id)
+
+    def _await_any(self, waiting: list[str], timeout: float | None, tell: Callable[[], None]) -> None:
+        self.waits.wait_until(
+            lambda: any(map(self.is_ready, waiting)), timeout=timeout, waiting_for=waiting, on_idle=tell
+        )  # fmt: skip
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
         """``AsyncResult.state`` and friends."""
@@ -124,7 +172,14 @@ class Awaited(SyncBackendMixin):  # type: ignore[misc]
             self._ready.add(self.get_key_for_task(task_id))
         else:
             self._ready.discard(self.get_key_for_task(task_id))
+        self._tell_listeners(task_id, state)
         return stored
+
+    def _tell_listeners(self, task_id: str, state: str) -> None:
+        for listener in self._listeners:
+            meta = self._get_task_meta_for(task_id) if task_id in listener.task_ids else {"status": None}
+            if meta["status"] == state:  # else a SUCCESS has stayed
+                listener.news.append(meta)
 
     def _has_succeeded(self, task_id: str) -> bool:
         return self.is_ready(task_id) and self._get_task_meta_for(task_id)["status"] == states.SUCCESS
