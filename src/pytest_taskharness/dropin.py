@@ -63,7 +63,7 @@ class DropIn:
         """The other plugins are there, and no fixture of a conftest.py is: those of Celery come between."""
         if STOCK not in sys.modules:  # as if a conftest.py had named it: a test module may, too
             config.pluginmanager.import_plugin(STOCK)
-        from .worker.seams import fixtures_of_celery, seams_taken
+        from .worker.borrowing.seams import fixtures_of_celery, seams_taken
 
         if not any(line.startswith("celery(") for line in config.getini("markers")):
             config.addinivalue_line("markers", MARKER)

@@ -21,7 +21,8 @@ from pytest_taskharness.errors import (
     TimeTravelError,
     UnserializableValue,
 )
-from pytest_taskharness.worker import attended, descent
+from pytest_taskharness.worker import descent
+from pytest_taskharness.worker.waiting import attended
 
 
 @memory_only

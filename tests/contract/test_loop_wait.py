@@ -10,7 +10,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from scenario import both_clocks, passed
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock
-from pytest_taskharness.worker import loop_wait
+from pytest_taskharness.worker.waiting import loop_wait
 
 
 @both_clocks

@@ -14,7 +14,7 @@ from scenario import after, eager_only, kinds, passed
 
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FaultNeverStruck, FidelityError
 from pytest_taskharness.harness.handle import Worker
-from pytest_taskharness.worker import strands
+from pytest_taskharness.worker.bodies import strands
 
 with_workers = pytest.mark.parametrize("mode", ["memory", "fakeredis", "redis", "rabbitmq"], indirect=True)
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 #: What each extra brings, in the words of `import`.
 BRINGS = {

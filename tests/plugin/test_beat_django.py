@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 SETTINGS = """
 SECRET_KEY = "a test"
@@ -51,7 +51,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 import shop
 from django.core.management import call_command
 from django.db import transaction

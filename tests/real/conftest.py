@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_taskharness.clock.real import Real
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.binary import Binary, find_binary, wheel_binary
 from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError, RunBudgetExceeded, WorkerDied
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 
 @pytest.fixture(autouse=True)

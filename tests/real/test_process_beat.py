@@ -13,7 +13,7 @@ from kombu.common import Broadcast
 from process_worlds import opened, until
 
 from pytest_taskharness.errors import Deadlock, ScheduleError, WorkerDied
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.redis import find_binary
 
 START = datetime(2030, 1, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
@@ -200,7 +200,7 @@ def test_redbeats_lock_prevents_two_beats_and_is_taken_over_from_a_dead_one():
 @pytest.fixture
 def server():
     from pytest_taskharness.servers.redis import the_redis
-    from pytest_taskharness.worker.redis_supply import _servers, real_access
+    from pytest_taskharness.worker.supplies.redis_supply import _servers, real_access
 
     url = the_redis().url
     access = _servers.get(url) or real_access(url, url, lambda: None)

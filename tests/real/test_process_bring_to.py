@@ -8,7 +8,7 @@ import pytest
 from process_worlds import opened
 
 from pytest_taskharness.errors import FidelityError, MomentMissed
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

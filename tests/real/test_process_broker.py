@@ -7,7 +7,7 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError, NoSuchMessage
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

@@ -18,7 +18,7 @@ from celery import Celery
 from process_worlds import opened, started, until
 
 from pytest_taskharness.errors import ConfigurationError, FidelityError, WorkerDied
-from pytest_taskharness.process import node as nodes
+from pytest_taskharness.process.outside import node as nodes
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

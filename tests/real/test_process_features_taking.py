@@ -6,7 +6,7 @@ import process_features_app as mill
 import pytest
 from process_worlds import opened, started, until
 
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

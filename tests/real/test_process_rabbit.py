@@ -19,7 +19,7 @@ from process_worlds import started
 from pytest_taskharness import Harness
 from pytest_taskharness.broker.rabbit_lease import LEASE
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, ServerError
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.given_rabbitmq import GivenRabbitMQ
 from pytest_taskharness.servers.rabbitmq import the_rabbitmq
 

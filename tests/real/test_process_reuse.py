@@ -15,8 +15,9 @@ import pytest
 from celery import signals
 from process_worlds import opened, started
 
-from pytest_taskharness.process import crew, rig
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process import rig
+from pytest_taskharness.process.between.faketime import find_library
+from pytest_taskharness.process.outside import crew
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 

@@ -14,7 +14,7 @@ from process_worlds import kinds, opened, started
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, RunBudgetExceeded
-from pytest_taskharness.process import hiring
+from pytest_taskharness.process.outside import hiring
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.redis import find_binary
 
 START = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)

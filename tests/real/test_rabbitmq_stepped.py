@@ -19,7 +19,7 @@ from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import ServerError
 from pytest_taskharness.servers.given_rabbitmq import GivenRabbitMQ
 from pytest_taskharness.servers.rabbitmq import the_rabbitmq
-from pytest_taskharness.worker import rabbit_supply
+from pytest_taskharness.worker.supplies import rabbit_supply
 
 #: What a dead server may cost, in real seconds.
 AT_ONCE = 20.0

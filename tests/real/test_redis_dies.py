@@ -15,7 +15,7 @@ from pytest_taskharness.broker import redis_access
 from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import ServerError
 from pytest_taskharness.servers.redis import find_binary, start_redis, the_redis
-from pytest_taskharness.worker import redis_supply
+from pytest_taskharness.worker.supplies import redis_supply
 
 #: What a dead server may cost, in real seconds; it is a tenth of a second on a machine that has nothing else to do.
 AT_ONCE = 20.0

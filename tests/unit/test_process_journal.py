@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pytest_taskharness.process.journal import FRAME, MAGIC, Journal, Pen
+from pytest_taskharness.process.between.journal import FRAME, MAGIC, Journal, Pen
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pytest_taskharness.process.packing import pack, unpack
+from pytest_taskharness.process.between.packing import pack, unpack
 from pytest_taskharness.timeline.archive import Recorded
 
 

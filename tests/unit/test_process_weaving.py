@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from pytest_taskharness.process.weaving import Weaver
+from pytest_taskharness.process.outside.weaving import Weaver
 
 MAIN, CHILD, OTHER = (1, 1), (2, 1), (3, 1)
 

@@ -47,14 +47,14 @@ def test_a_module_whose_name_only_begins_like_celery_is_the_users():
 
 def test_what_celery_publishes_by_itself_has_no_line():
     """Between the body, which is the user's, and the test stands our pool."""
-    pool = from_a_module("pytest_taskharness.worker.pool", "def f(body):\n    return body()")
+    pool = from_a_module("pytest_taskharness.worker.bodies.pool", "def f(body):\n    return body()")
     tracer = from_a_module("celery.app.trace", "def f():\n    return call_site(root)")
 
     assert pool(tracer) is None
 
 
 def test_what_a_body_publishes_has_the_line_of_the_body():
-    pool = from_a_module("pytest_taskharness.worker.pool", "def f(body):\n    return body()")
+    pool = from_a_module("pytest_taskharness.worker.bodies.pool", "def f(body):\n    return body()")
     body = from_a_module("shop", "def f():\n    return call_site(root)")
 
     assert str(pool(body)) == "/elsewhere/shop.py:2 in f"

@@ -11,7 +11,7 @@ from kombu import Connection
 
 from pytest_taskharness import Harness
 from pytest_taskharness.harness.served import end, serve
-from pytest_taskharness.worker.beside import are_at_one_broker
+from pytest_taskharness.worker.borrowing.beside import are_at_one_broker
 
 
 def app_at(url, **kwargs):

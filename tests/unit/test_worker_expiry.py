@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pytest_taskharness.worker.expiry import Expiry
+from pytest_taskharness.worker.supplies.expiry import Expiry
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 

@@ -14,8 +14,8 @@ from celery.result import allow_join_result, denied_join_result
 
 from pytest_taskharness.errors import Deadlock
 from pytest_taskharness.faults.lines import LineWatch, codes_of
-from pytest_taskharness.worker import strands as module
-from pytest_taskharness.worker.strands import Strands
+from pytest_taskharness.worker.bodies import strands as module
+from pytest_taskharness.worker.bodies.strands import Strands
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 

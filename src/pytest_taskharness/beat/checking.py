@@ -13,7 +13,7 @@ from celery.schedules import BaseSchedule, schedule
 
 from ..errors import ScheduleError, hide_frames
 from ..wording import did_you_mean, shown
-from ..worker.apps import unregistered
+from ..worker.borrowing.apps import unregistered
 
 __all__ = ["check_entries", "check_form"]
 

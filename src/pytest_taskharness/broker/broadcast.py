@@ -8,7 +8,7 @@ from kombu.transport import virtual
 
 from .memory import MemoryBroker
 
-__all__ = ["BroadcastChannel"]
+__all__ = ["BROADCAST", "BroadcastChannel"]
 
 #: What ``kombu.common.Broadcast`` calls its queues, with an id that each process makes anew.
 BROADCAST = "bcast."

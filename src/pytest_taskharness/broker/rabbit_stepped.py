@@ -15,14 +15,13 @@ from amqp import spec
 from amqp.exceptions import MessageNacked, NotFound
 from kombu.utils.scheduling import round_robin_cycle
 
+from .broadcast import BROADCAST
 from .queued import Overdue
 from .rabbit_declaring import MAILBOX, DeclaringChannel
 from .rabbit_message import Delivery
 
 __all__ = ["Channel", "QoS"]
 
-#: What ``kombu.common.Broadcast`` calls its queues, with an id that each process makes anew.
-BROADCAST = "bcast."
 _tags = count(1)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import hide_frames
 from ..timeline import Run
+from ..worker.bodies.thread_bound import django_connections
 from ..worker.report import Report
-from ..worker.thread_bound import django_connections
 from .unconsumed import stuck
 
 if TYPE_CHECKING:

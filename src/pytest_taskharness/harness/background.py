@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clock.patience import Patience
 from ..errors import ConfigurationError, hide_frames
-from ..worker.background import Budget
+from ..worker.waiting.background import Budget
 from .arguments import limits, result_of
 from .staging import Attendant, World
 

@@ -20,7 +20,7 @@ def profile_of(stage: Stage, app: Any) -> Profile:
     Raises:
         FidelityError: The test asks for something that this broker does not have.
     """
-    from ..worker.supply import broker_url, options_for
+    from ..worker.supplies.supply import broker_url, options_for
 
     url = broker_url(app, stage.config)
     profile = profile_for(url)

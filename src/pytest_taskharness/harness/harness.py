@@ -16,7 +16,7 @@ from ..report.attaching import attach_harness
 from ..servers.given import GivenURL
 from ..servers.given_rabbitmq import GivenRabbitMQ
 from ..timeline import Message, Run, Tally, Timeline
-from ..worker.apps import checked_app, load_app
+from ..worker.borrowing.apps import checked_app, load_app
 from ..worker.report import Report
 from .answers import Driven, Registry
 from .arguments import check_types, given_rabbitmq, given_redis, limits, moment

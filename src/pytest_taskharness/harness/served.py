@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import FidelityError, TaskHarnessError, hide_frames
-from ..worker.beside import are_at_one_broker
+from ..worker.borrowing.beside import are_at_one_broker
 from ..worker.embedded import embed, lead
 from .harness import Harness
 from .layers import is_on

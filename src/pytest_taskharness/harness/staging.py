@@ -20,7 +20,7 @@ from ..worker.report import Report
 from .following import profile_of
 
 if TYPE_CHECKING:
-    from ..worker.supply import Supply
+    from ..worker.supplies.supply import Supply
 
 __all__ = ["Attendant", "Node", "Stage", "World"]
 
@@ -223,7 +223,7 @@ class Stage:
             FidelityError: The mode has no such clock.
             ServerError: No Redis can be had.
         """
-        from ..worker.settings import check_names
+        from ..worker.borrowing.settings import check_names
 
         check_names(app, self.config)
         if self.is_real:
@@ -282,14 +282,14 @@ class Stage:
             ServerError: No Redis can be had.
         """
         if self.mode in {"memory", "eager"}:
-            from ..worker.supply import memory_supply
+            from ..worker.supplies.supply import memory_supply
 
             return memory_supply(app, time=time, profile=profile_of(self, app))
         if self.mode == "rabbitmq":
             return self._rabbitmq(app, time)
         self._needs_libraries()
-        from ..worker import redis_supply
-        from ..worker.supply import options_for
+        from ..worker.supplies import redis_supply
+        from ..worker.supplies.supply import options_for
 
         options = options_for(app, self.config, self.visibility_timeout)
         if self.mode == "fakeredis":
@@ -301,7 +301,7 @@ class Stage:
 
     def _rabbitmq(self, app: Any, time: VirtualTime) -> Supply:
         from ..servers.rabbitmq import the_rabbitmq
-        from ..worker.rabbit_supply import rabbit_supply
+        from ..worker.supplies.rabbit_supply import rabbit_supply
 
         profile = RABBITMQ
         if self.consumer_timeout is not None:

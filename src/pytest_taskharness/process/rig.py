@@ -20,22 +20,22 @@ from ..servers.guarded import GuardedProcess
 from ..servers.rabbitmq import RabbitServer
 from ..servers.redis import RedisServer
 from ..timeline import Timeline
-from ..worker.redbeat import lead_redbeat_home, redbeat_settings
-from ..worker.redis_supply import redis_supply
-from ..worker.supply import Supply, options_for
-from ..worker.takeover import borrowed, virtual_readers
-from .amqp_broker import AmqpBroker
-from .backend import ProcessRedisBackend
-from .broadcasting import control_watched
-from .crew import Crew, engage, leave
-from .expiring import clean_between_tests
-from .explain import needs_faketime
-from .faketime import find_library
-from .handover import may_go_on
-from .hiring import Hiring, checked_arguments, checked_pool
-from .virtual import VirtualProcessWorld, VirtualWaits
-from .walltime import WallTime
-from .world import ProcessWorld
+from ..worker.borrowing.takeover import borrowed, virtual_readers
+from ..worker.supplies.redbeat import lead_redbeat_home, redbeat_settings
+from ..worker.supplies.redis_supply import redis_supply
+from ..worker.supplies.supply import Supply, options_for
+from .between.faketime import find_library
+from .between.walltime import WallTime
+from .outside.amqp_broker import AmqpBroker
+from .outside.backend import ProcessRedisBackend
+from .outside.broadcasting import control_watched
+from .outside.crew import Crew, engage, leave
+from .outside.expiring import clean_between_tests
+from .outside.explain import needs_faketime
+from .outside.handover import may_go_on
+from .outside.hiring import Hiring, checked_arguments, checked_pool
+from .outside.virtual import VirtualProcessWorld, VirtualWaits
+from .outside.world import ProcessWorld
 
 __all__ = ["REAL", "process_world"]
 

@@ -13,9 +13,11 @@ __all__ = ["BEAT_ENTRY", "call_site"]
 _PLUMBING = frozenset({"celery", "kombu", "vine", "pytest_taskharness", "amqp", "billiard", "contextlib"})
 #: Here the user's code ends: what is published above it, Celery publishes by itself (the next link of a chain), or
 #: Hypothesis by a rule of ours.
-_BOUNDARY = frozenset({"pytest_taskharness.worker.pool", "pytest_taskharness.process.tracing", "hypothesis.stateful"})
+_BOUNDARY = frozenset({
+    "pytest_taskharness.worker.bodies.pool", "pytest_taskharness.process.inside.tracing", "hypothesis.stateful",
+})  # fmt: skip
 #: Here a beat, of the test's own process or of a worker, sends an entry, which stands in the place of a function.
-_BEATS = frozenset({"pytest_taskharness.beat.source", "pytest_taskharness.process.beating"})
+_BEATS = frozenset({"pytest_taskharness.beat.source", "pytest_taskharness.process.inside.beating"})
 BEAT_ENTRY = "beat entry"
 
 

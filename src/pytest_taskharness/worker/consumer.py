@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 
 from ..errors import TaskHarnessError
 from ..faults import Point
-from .body import with_body
+from .bodies.body import with_body
 from .sharing import own_queues
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.result import allow_join_result
 
-from .takeover import applied
+from .borrowing.takeover import applied
 
 if TYPE_CHECKING:
     from ..timeline import Event

@@ -13,9 +13,9 @@ from celery.utils.nodenames import anon_nodename, nodesplit
 from kombu.utils.functional import maybe_list
 
 from ..errors import FidelityError, hide_frames
+from .bodies.pool import Execution, SteppedPool
 from .consumer import SteppedConsumer, SteppedController, Strategies
 from .node import Node
-from .pool import Execution, SteppedPool
 
 if TYPE_CHECKING:
     from .world import World

@@ -12,7 +12,7 @@ from ..timeline.table import offset
 from ..wording import did_you_mean
 
 if TYPE_CHECKING:
-    from .pool import Execution
+    from .bodies.pool import Execution
     from .world import World
 
 __all__ = [

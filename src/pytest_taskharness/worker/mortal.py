@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import FidelityError
 from ..faults import CrashWindow, Point, Script
 from ..timeline import Event
-from .forked import Ferry
-from .pool import Execution, Killed
+from .bodies.forked import Ferry
+from .bodies.pool import Execution, Killed
 
 if TYPE_CHECKING:
     from ..broker.queued import Overdue
     from ..recorder import Recorder
     from .node import Node
-    from .supply import Broker
+    from .supplies.supply import Broker
 
 __all__ = ["Mortal"]
 

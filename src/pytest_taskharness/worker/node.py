@@ -20,11 +20,11 @@ from ..recorder import Recorder
 from ..timeline import Event
 from . import explain
 from .answering import answer_as_from_the_start
-from .apps import unregistered
-from .company import Alarm, Hold
+from .bodies.company import Alarm, Hold
+from .bodies.pool import Execution, Killed, SteppedPool
+from .borrowing.apps import unregistered
 from .connection import Connection
 from .consumer import SteppedConsumer, SteppedController, WatchedChannel
-from .pool import Execution, Killed, SteppedPool
 from .reserving import Reserving
 from .restores import TakeBack
 from .sharing import others_aside, prefetch_as_one_of_several

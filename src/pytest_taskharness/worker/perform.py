@@ -30,7 +30,7 @@ class UnknownTask(TaskHarnessError, NotRegistered):  # type: ignore[misc]
         return str(self.args[0])
 
 
-class _NoChannel:
+class NoChannel:
     """The channel of a message that came from no broker: nothing to acknowledge."""
 
     no_ack_consumers = None
@@ -100,6 +100,6 @@ def _message(
         options = {"serializer": serializer}
         raise world.recorder.unserializable(world.app, task.name, envelope, options, error) from error
     return Message(
-        body=body, channel=_NoChannel(), delivery_tag="perform", content_type=content_type, content_encoding=encoding,
+        body=body, channel=NoChannel(), delivery_tag="perform", content_type=content_type, content_encoding=encoding,
         headers=envelope.headers, properties=envelope.properties, delivery_info={"routing_key": "perform()"},
     )  # fmt: skip

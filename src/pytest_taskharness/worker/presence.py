@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 from ..clock.sleep import Sleeper, sleep_virtually
-from .blocking import driving_waits
+from .borrowing.takeover import virtual_readers
 from .sharing import requests_aside
-from .takeover import virtual_readers
+from .waiting.blocking import driving_waits
 
 if TYPE_CHECKING:
     from .world import World

@@ -7,8 +7,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
+    from .bodies.pool import Execution
     from .node import Node
-    from .pool import Execution
     from .world import World
 
 __all__ = ["Reserved", "Reserving"]

@@ -11,14 +11,14 @@ from ..clock.virtual import VirtualTime
 from ..recorder import Recorder
 from ..timeline import Timeline
 from .answering import answer_at_once
-from .background import joining_by_thread
-from .beside import apps_beside
+from .borrowing.beside import apps_beside
+from .borrowing.takeover import borrowed, send_late
 from .eager import applying_honestly
 from .frames import code_copied_once
 from .ids import seeded_ids
 from .presence import Presence
-from .supply import Supply
-from .takeover import borrowed, send_late
+from .supplies.supply import Supply
+from .waiting.background import joining_by_thread
 from .wires import losing_answers, losing_results, silent_when_dead
 from .world import World
 

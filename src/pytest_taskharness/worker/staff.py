@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..errors import ConfigurationError
-from .company import Company, Lines, Together
+from .bodies.company import Company, Lines, Together
+from .bodies.pool import Execution, Killed
+from .borrowing.takeover import connect_anew
 from .mortal import Mortal
 from .node import Node
-from .pool import Execution, Killed
-from .takeover import connect_anew
 
 if TYPE_CHECKING:
     from .presence import Presence

@@ -14,11 +14,9 @@ from ..errors import RunBudgetExceeded, hide_frames
 from ..recorder import Recorder
 from ..timeline import Event, Run, Timeline
 from . import explain
-from .attended import Attended
-from .blocking import stop_driving
+from .bodies.eventloop import outside_event_loop
 from .bringing import bring
 from .descent import Descent
-from .eventloop import outside_event_loop
 from .firing import Firing
 from .hearing import Hearing
 from .meanwhile import Meanwhile
@@ -29,8 +27,10 @@ from .report import Report
 from .restores import Restores
 from .sources import Source
 from .staff import Staff
-from .supply import Broker
-from .waits import Waits
+from .supplies.supply import Broker
+from .waiting.attended import Attended
+from .waiting.blocking import stop_driving
+from .waiting.waits import Waits
 
 __all__ = ["World"]
 

@@ -10,7 +10,7 @@ from celery.schedules import crontab, schedule
 from parity_app import add, app, task
 from parity_scenario import scenario as any_scenario
 
-from pytest_taskharness.process.faketime import find_library
+from pytest_taskharness.process.between.faketime import find_library
 
 HOUR = timedelta(hours=1)
 

@@ -1,0 +1,1 @@
+"""What a mode supplies: where messages are, and where results are."""
