@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import linecache
 import os
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing
@@ -742,6 +744,50 @@ def test_a_body_that_dies_before_it_commits_rolls_back(harness, app):
     harness.settle()
     assert database.execute("SELECT sum(amount) FROM payments").fetchone() == (10,)
     database.close()
+
+
+@workers_only
+def test_a_body_that_dies_where_an_error_leaves_its_with_block_rolls_back(harness, app, diary):
+    @app.task(acks_late=True)
+    def transfer():
+        try:
+            with Managed(diary):
+                diary.append("debit")
+                raise ValueError
+        except ValueError:
+            diary.append("refused")
+
+    harness.faults.crash(transfer, at=line_of(transfer, "with Managed") + "#2")
+    transfer.delay()
+    harness.settle()
+    assert diary == ["enter", "debit", "rolled back", "enter", "debit", "rolled back", "refused"]
+    assert sys.exc_info() == (None, None, None)
+
+
+@workers_only
+def test_a_coroutine_that_dies_where_an_error_leaves_its_with_block_rolls_back(harness, app, diary):
+    class AsyncManaged(Managed):
+        async def __aenter__(self):
+            self.__enter__()
+
+        async def __aexit__(self, *error):
+            await asyncio.sleep(0)
+            self.__exit__(*error)
+
+    @app.task(acks_late=True)
+    def transfer():
+        async def body():
+            async with AsyncManaged(diary):
+                diary.append("debit")
+                raise ValueError
+
+        asyncio.run(body())
+
+    harness.faults.crash(transfer, at=line_of(transfer, "async with") + "#2")
+    transfer.delay()
+    harness.settle()
+    assert diary == ["enter", "debit", "rolled back"] * 2
+    assert sys.exc_info() == (None, None, None)
 
 
 @workers_only

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 import re
+import sqlite3
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import SimpleNamespace
 
@@ -23,6 +26,7 @@ from pytest_taskharness.errors import (
 )
 from pytest_taskharness.explore import progress, running
 from pytest_taskharness.explore.session import chosen
+from pytest_taskharness.faults.lines import lines_of
 from pytest_taskharness.harness import exploring
 from pytest_taskharness.worker.anew import Imprint
 
@@ -839,3 +843,34 @@ def test_what_a_death_has_stored_is_not_held_against_a_task_that_ignores_its_mes
 
     plans = harness.assert_idempotent(ignore.s(), **bank.asked)
     assert "crash:child@started" in plans
+
+
+@memory_only
+def test_a_transaction_that_an_error_ends_is_rolled_back_by_a_death_too(harness, app):
+    """Else what the dead body had written would be committed by the next one."""
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.execute("CREATE TABLE seen (payment INTEGER PRIMARY KEY)")
+    database.execute("CREATE TABLE payments (amount INTEGER)")
+
+    @app.task(name="shop.refuse", shared=False, acks_late=True)
+    def refuse():
+        with database:
+            database.execute("INSERT OR IGNORE INTO seen VALUES (1)")
+        with suppress(ValueError):  # noqa: SIM117 - each on a line of its own
+            with database:  # the inner one
+                database.execute("INSERT INTO payments VALUES (10)")
+                raise ValueError
+
+    def look():
+        return [database.execute(f"SELECT * FROM {table}").fetchall() for table in ("seen", "payments")]
+
+    def reset():
+        with database:
+            database.execute("DELETE FROM seen")
+            database.execute("DELETE FROM payments")
+
+    plans = harness.assert_idempotent(refuse.s(), observe=look, reset=reset, plans="crashes")
+    line = next(at for at in lines_of(refuse) if "# the inner one" in linecache.getline(__file__, at))
+    assert f"crash:node@in_body:{line}#2" in plans
+    assert sys.exc_info() == (None, None, None)
+    database.close()

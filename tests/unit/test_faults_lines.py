@@ -7,12 +7,14 @@ import cProfile
 import functools
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
 from celery import VERSION, Celery
 
 from pytest_taskharness.errors import TaskHarnessError
+from pytest_taskharness.faults import lines as lines_module
 from pytest_taskharness.faults.lines import (
     LineWatch,
     body_code,
@@ -139,6 +141,122 @@ class ReportingManager(Manager):
 def with_reporting_manager(do):
     with ReportingManager(do):
         do("inside")
+
+
+def failing_in_manager(do):
+    with Manager(do):
+        do("inside")
+        raise ValueError
+
+
+def failing_in_two_managers(do):
+    try:
+        with Manager(do):  # noqa: SIM117 - each on a line of its own
+            with Manager(do):
+                raise ValueError
+    except BaseException as error:
+        do(type(error))
+        raise
+
+
+class SuppressingManager(ReportingManager):
+    def __exit__(self, error, *exc_info):
+        super().__exit__(error, *exc_info)
+        return True
+
+
+def failing_in_suppressing_manager(do):
+    with SuppressingManager(do):
+        raise ValueError
+    do("after")
+
+
+class RaisingManager(ReportingManager):
+    def __exit__(self, error, *exc_info):
+        super().__exit__(error, *exc_info)
+        raise KeyError
+
+
+def failing_in_raising_manager(do):
+    try:
+        with RaisingManager(do):
+            raise ValueError
+    except Exception:
+        do("except")
+
+
+def failing_at_the_end_in_raising_manager(do):
+    with RaisingManager(do):
+        raise ValueError
+
+
+@contextlib.contextmanager
+def rolling_back(do):
+    try:
+        yield
+    except ValueError as error:
+        do("rollback")
+        raise KeyError from error
+
+
+def failing_in_generator_manager(do):
+    try:
+        with rolling_back(do):
+            raise ValueError
+    except Exception:
+        do("except")
+
+
+class AsyncManager(Manager):
+    async def __aenter__(self):
+        self.do("enter")
+
+    async def __aexit__(self, error, *exc_info):
+        await once()
+        self.do(error)
+
+
+class AsyncRaisingManager(AsyncManager):
+    async def __aexit__(self, error, *exc_info):
+        await super().__aexit__(error, *exc_info)
+        raise KeyError
+
+
+@types.coroutine
+def once():
+    yield
+
+
+async def failing_in_async_manager(do):
+    async with AsyncManager(do):
+        raise ValueError
+
+
+async def failing_in_async_raising_manager(do):
+    try:
+        async with AsyncRaisingManager(do):
+            raise ValueError
+    except Exception:
+        do("except")
+
+
+def going_on_after_an_error(do):
+    for number in (1, 2):
+        try:
+            raise ValueError
+        except ValueError:  # noqa: PERF203
+            continue
+        finally:
+            do(number)
+
+
+def returning_after_an_error(do):
+    try:
+        raise ValueError
+    except ValueError:
+        return 1
+    finally:
+        do("finally")
 
 
 def with_lock(lock):
@@ -738,3 +856,119 @@ def test_a_manager_whose_lines_are_watched_is_as_dead_as_the_body():
     with pytest.raises(Dead), LineWatch(codes_of(with_manager) | codes_of(Manager.__exit__), on_line):
         with_manager(done.append)
     assert done == ["enter", "inside", "still"]
+
+
+# -- dying at a `with` that an error leaves
+
+
+def end_of(function, do):
+    """Run it; a coroutine to its end."""
+    result = function(do)
+    if isinstance(result, types.CoroutineType):
+        with contextlib.suppress(StopIteration):
+            while True:
+                result.send(None)
+
+
+def die_where_it_is_left(function, line, *, watched=frozenset(), line_after=False):
+    """Run a function that dies when it comes to a line for the second time, and return what it has done."""
+    first, done, times = body_code(function).co_firstlineno, [], []
+
+    def on_line(code, at):
+        if code is body_code(function) and at - first == line:
+            times.append(at)
+        if len(times) == 2 and (len(dead) == 0 or line_after):
+            dead.append(at)
+            raise Dead
+
+    dead = []
+    with pytest.raises(Dead), LineWatch(codes_of(function) | watched, on_line):
+        end_of(function, done.append)
+    return done
+
+
+@pytest.mark.parametrize("line_after", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize(
+    "function, line, expected",
+    [
+        (failing_in_manager, 1, ["enter", "inside", "exit"]),
+        (failing_in_two_managers, 3, ["enter", "enter", "exit", "exit", Dead]),
+        (failing_in_two_managers, 2, ["enter", "enter", "exit", "exit", Dead]),
+        (failing_in_suppressing_manager, 1, ["enter", ValueError]),
+        (failing_in_raising_manager, 2, ["enter", ValueError]),
+        (failing_at_the_end_in_raising_manager, 1, ["enter", ValueError]),
+        (failing_in_generator_manager, 2, ["rollback"]),
+        (failing_in_async_manager, 1, ["enter", ValueError]),
+        (failing_in_async_raising_manager, 2, ["enter", ValueError]),
+    ],
+)
+def test_who_dies_where_an_error_leaves_a_with_has_left_it(function, line, expected, line_after):
+    if line_after:
+        expected = [each for each in expected if each is not Dead]
+        if function is failing_in_two_managers and line == 3:
+            expected.remove("exit")  # the dead body leaves the outer one, and dies once more before
+    assert die_where_it_is_left(function, line, line_after=line_after) == expected
+    assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.usefixtures("no_tracer")
+@pytest.mark.parametrize("function", [failing_in_manager, failing_in_raising_manager, failing_in_async_manager])
+def test_where_an_error_leaves_a_with_all_is_switched_off_again(function):
+    line = 2 if function is failing_in_raising_manager else 1
+    die_where_it_is_left(function, line)
+
+    assert (sys.gettrace(), sys.getprofile()) == (None, None)
+    assert not lines_module._ENGINE._put_off
+    if BY_MONITORING:
+        assert set(events_of(function.__code__)) == {0}
+
+
+def events_of(code):
+    """What is switched on for a code, by all tool ids that are free."""
+    for tool in range(6):
+        if sys.monitoring.get_tool(tool) is None:
+            sys.monitoring.use_tool_id(tool, "a test")
+            yield sys.monitoring.get_local_events(tool, code)
+            sys.monitoring.free_tool_id(tool)
+
+
+def test_a_watched_manager_that_an_error_leaves_is_as_dead_as_the_body():
+    watched = codes_of(Manager.__exit__)
+
+    assert die_where_it_is_left(failing_in_manager, 1, watched=watched, line_after=True) == ["enter", "inside"]
+    assert sys.exc_info() == (None, None, None)
+
+
+def test_a_coroutine_that_is_given_up_in_its_aexit_leaves_nothing_behind():
+    times, first = [], failing_in_async_manager.__code__.co_firstlineno
+
+    def on_line(code, at):
+        times.append(at - first)
+        if times.count(1) == 2:
+            raise Dead
+
+    with LineWatch(codes_of(failing_in_async_manager), on_line):
+        body = failing_in_async_manager(print_nothing)
+        body.send(None)
+        assert body.cr_frame in lines_module._ENGINE._put_off
+        assert BY_MONITORING or body.cr_frame.f_trace_opcodes
+    assert not lines_module._ENGINE._put_off
+    assert not body.cr_frame.f_trace_opcodes
+    body.close()
+
+
+def test_what_runs_after_a_death_where_an_error_left_a_with_is_announced_as_before():
+    die_where_it_is_left(failing_in_manager, 1)
+    done, seen, first = [], [], failing_in_manager.__code__.co_firstlineno
+    with pytest.raises(ValueError), LineWatch(codes_of(failing_in_manager), lambda code, at: seen.append(at - first)):  # noqa: PT011
+        failing_in_manager(done.append)
+
+    assert (done, seen) == (["enter", "inside", "exit"], [1, 2, 3, 1])
+
+
+@pytest.mark.parametrize("function, line", [(going_on_after_an_error, 5), (returning_after_an_error, 4)])
+def test_who_dies_where_an_except_ends_leaves_no_error_behind(function, line):
+    done, _ = die_at(function, line)
+
+    assert done == []
+    assert sys.exc_info() == (None, None, None)

@@ -1,13 +1,19 @@
-"""The way out of a ``with`` whose block has come to its end, for a body that dies there.
+"""The way out of a ``with``, for a body that dies there.
 
-Python has left the block by then, so that an exception at this line would never reach ``__exit__``: a transaction
-would stay open, and a lock locked, as if nobody had died.  Whoever watches the lines raises at the call of
-``__exit__`` instead.
+Where its block has come to its end, Python has left it by then, so that an exception at this line would never reach
+``__exit__``: a transaction would stay open, and a lock locked, as if nobody had died.  Whoever watches the lines raises
+at the call of ``__exit__`` instead.
+
+Where an error leaves the block, Python is about to call ``__exit__`` with it.  An exception at this line would come
+before, and Python would take that error for the one that is being handled ever after, as it would at a ``continue`` or
+a ``return`` by which an ``except:`` ends.  Whoever watches the lines lets ``__exit__`` be called, or the ``except:``
+end, and raises then.
 """
 
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -15,11 +21,18 @@ from itertools import takewhile
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["codes_below", "is_way_out", "leave", "manager_of"]
+__all__ = ["codes_below", "has_to_wait", "is_over", "is_way_out", "leave", "manager_of"]
 
 #: What may stand before the arguments of ``__exit__``: it makes room below what the body returns.
 _AHEAD = ("NOP", "SWAP", "ROT_TWO", "EXTENDED_ARG")
 _CALLS = ("PRECALL", "CALL", "CALL_FUNCTION", "KW_NAMES")
+#: What calls ``__exit__`` with the error that leaves the block, and awaits it; then what puts Python's own state in
+#: order where ``__exit__`` raises.  An exception amid that would leave the state as it is.
+_ERROR_LEAVES = (
+    *("PUSH_EXC_INFO", "WITH_EXCEPT_START", "GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_FROM", "YIELD_VALUE"),
+    *("RESUME", "JUMP_BACKWARD_NO_INTERRUPT", "CLEANUP_THROW", "END_SEND", "EXTENDED_ARG"),
+    *("COPY", "POP_EXCEPT"),
+)
 
 
 def is_way_out(code: CodeType, offset: int) -> bool:
@@ -47,6 +60,27 @@ def _calls_exit(four: list[dis.Instruction]) -> bool:
     return call.opname in _CALLS and all(
         each.opname == "DUP_TOP" or (each.opname.startswith("LOAD_CONST") and each.argval is None) for each in arguments
     )
+
+
+def has_to_wait(code: CodeType, offset: int) -> bool:
+    """Whether a line begins at this instruction to call ``__exit__`` with an error, or to end an ``except:``."""
+    names = _names(code)
+    if names.get(offset) == "PUSH_EXC_INFO":  # since Python 3.11
+        offset += 2
+    return names.get(offset) in {"WITH_EXCEPT_START", "POP_EXCEPT"}
+
+
+def is_over(code: CodeType, offset: int, error: BaseException) -> bool:
+    """Whether all is done before this instruction that had to be; a body that is dead already calls no ``__exit__``."""
+    name = _names(code).get(offset)
+    if name == "WITH_EXCEPT_START":
+        return isinstance(sys.exc_info()[1], type(error))
+    return name not in _ERROR_LEAVES
+
+
+@lru_cache(maxsize=256)
+def _names(code: CodeType) -> dict[int, str]:
+    return {each.offset: each.opname for each in dis.get_instructions(code)}
 
 
 def manager_of(frame: FrameType) -> Any:

@@ -29,7 +29,8 @@ class LineWatch:
 
     ``on_line`` may raise: the line does not run, and the body unwinds.  It is called again for each line that comes
     in unwinding (of a ``finally:`` or an ``except:``, the ``with`` that is left, callers whose code is watched), and
-    may raise again, so that a dead body does nothing more.
+    may raise again, so that a dead body does nothing more.  Where it raises at a ``with`` that is being left, its
+    ``__exit__`` is called all the same, and the body dies then.
 
     Before Python 3.12 that has a gap: in the function that was at the line, what follows an ``except:`` or a
     ``finally:`` runs up to the first call in it, because Python takes a trace function away that raises.  A tracer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskHarnessError
-from .leaving import codes_below, is_way_out, leave
+from .leaving import codes_below, has_to_wait, is_over, is_way_out, leave
 
 if TYPE_CHECKING:
     from .lines import LineWatch
@@ -33,7 +33,9 @@ class Monitoring:
         self._found: dict[int, CodeType] = {}
         self._asking = 0
         #: By thread: what a body dies of that is about to call an ``__exit__``.
-        self._leaving: dict[int, BaseException] = {}
+        self._leaving: dict[int, tuple[CodeType, BaseException]] = {}
+        #: What frames die of as soon as an ``__exit__`` has come to its end, and whose watch has raised it.
+        self._put_off: dict[FrameType, tuple[LineWatch, BaseException]] = {}
 
     def begin(self, watch: LineWatch) -> None:
         """Add the innermost watch of this thread."""
@@ -52,6 +54,8 @@ class Monitoring:
         with self._lock:
             mine = self._watches[threading.get_ident()]
             mine.remove(watch)
+            for frame in [each for each, (raised_by, _) in self._put_off.items() if raised_by is watch]:
+                self._due(frame)  # a coroutine that was not awaited to its end
             if not mine:
                 del self._watches[threading.get_ident()]
             if watch.codes is None:
@@ -79,10 +83,11 @@ class Monitoring:
         for event in (python.events.PY_START, python.events.PY_RESUME):
             python.register_callback(self._tool, event, self._on_start)
         python.register_callback(self._tool, python.events.CALL, self._on_call)
+        python.register_callback(self._tool, python.events.INSTRUCTION, self._on_instruction)
 
     def _give_tool_back(self) -> None:
         events = self._python.events
-        for event in (events.LINE, events.PY_START, events.PY_RESUME, events.CALL):
+        for event in (events.LINE, events.PY_START, events.PY_RESUME, events.CALL, events.INSTRUCTION):
             self._python.register_callback(self._tool, event, None)
         self._python.free_tool_id(self._tool)
 
@@ -128,18 +133,53 @@ class Monitoring:
                 try:
                     watch.on_line(code, line)
                 except BaseException as error:
-                    if not is_way_out(code, sys._getframe(1).f_lasti):  # noqa: SLF001 - of the watched code
+                    if not self._puts_off(watch, sys._getframe(1), error):  # noqa: SLF001 - of the watched code
                         raise
-                    self._leaving[threading.get_ident()] = error
-                    self._python.set_local_events(self._tool, code, self._lines | self._python.events.CALL)
                     return
+
+    def _puts_off(self, watch: LineWatch, frame: FrameType, error: BaseException) -> bool:
+        """Whether a frame that is to die leaves a ``with`` before it does."""
+        code, offset = frame.f_code, frame.f_lasti
+        with self._lock:
+            if is_way_out(code, offset):
+                self._leaving[threading.get_ident()] = code, error
+            elif frame not in self._put_off and not has_to_wait(code, offset):
+                return False
+            else:
+                self._put_off.setdefault(frame, (watch, error))
+            self._listen(code)
+        return True
+
+    def _listen(self, code: CodeType) -> None:
+        """Be told of the calls, or of all instructions, of a code as long as somebody dies in it."""
+        events, of_python = self._lines, self._python.events
+        if any(leaving is code for leaving, _ in self._leaving.values()):
+            events |= of_python.CALL
+        if any(frame.f_code is code for frame in self._put_off):
+            events |= of_python.INSTRUCTION
+        self._python.set_local_events(self._tool, code, events)
+
+    def _due(self, frame: FrameType) -> BaseException:
+        """What a frame dies of, that waits no longer."""
+        with self._lock:
+            _, error = self._put_off.pop(frame)
+            self._listen(frame.f_code)
+        return error
+
+    def _on_instruction(self, code: CodeType, offset: int) -> None:
+        """The watched code goes on; it dies as soon as the ``__exit__`` that an error has called is at its end."""
+        frame = sys._getframe(1)  # noqa: SLF001 - of the watched code
+        waiting = self._put_off.get(frame)
+        if waiting is not None and is_over(code, offset, waiting[1]):
+            raise self._due(frame)
 
     def _on_call(self, code: CodeType, _offset: int, called: Any, _first: object) -> None:
         """The watched code calls ``__exit__``, in a body that is dead: it is called with the error instead."""
-        error = self._leaving.pop(threading.get_ident(), None)
-        if error is None:
-            return
-        self._python.set_local_events(self._tool, code, self._lines)
+        with self._lock:
+            _, error = self._leaving.pop(threading.get_ident(), (code, None))
+            if error is None:
+                return
+            self._listen(code)
         manager = getattr(called, "__self__", None)
         wanted = (watch.wants(each) for each in codes_below(manager) for watch in self._watches[threading.get_ident()])
         if not any(wanted):

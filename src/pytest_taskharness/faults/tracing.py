@@ -10,7 +10,7 @@ from functools import partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from .leaving import codes_below, is_way_out, leave, manager_of
+from .leaving import codes_below, has_to_wait, is_over, is_way_out, leave, manager_of
 
 if TYPE_CHECKING:
     from .lines import LineWatch
@@ -19,6 +19,8 @@ __all__ = ["Tracing"]
 
 _Trace = Callable[[FrameType, str, Any], Any]
 _YIELD: Final = dis.opmap["YIELD_VALUE"]
+#: Where a coroutine awaits another one, whose result comes as a StopIteration.
+_AWAIT: Final = dis.opmap.get("SEND", dis.opmap.get("YIELD_FROM"))
 
 
 class Tracing(threading.local):
@@ -27,6 +29,8 @@ class Tracing(threading.local):
     def __init__(self) -> None:
         """None yet, in this thread."""
         self._watches: list[LineWatch] = []
+        #: What frames die of as soon as an ``__exit__`` has come to its end, and whose ``on_line`` has raised it.
+        self._put_off: dict[FrameType, tuple[object, BaseException]] = {}
 
     def begin(self, watch: LineWatch) -> None:
         """Add the innermost watch of this thread."""
@@ -39,6 +43,8 @@ class Tracing(threading.local):
     def end(self, watch: LineWatch) -> None:
         """Take it away, and with the outermost one all that is ours."""
         self._watches.remove(watch)
+        for frame in [each for each, (raised_by, _) in self._put_off.items() if raised_by == watch.on_line]:
+            self._due(frame)  # a coroutine that was not awaited to its end
         self._put_profile_back()
         if self._watches:
             sys.settrace(self._called)
@@ -66,20 +72,44 @@ class Tracing(threading.local):
         if not callbacks:
             return None
 
-        def trace(frame: FrameType, event: str, _arg: Any) -> _Trace:
+        def trace(frame: FrameType, event: str, arg: Any) -> _Trace:
             if event == "line":
-                try:
-                    for on_line in callbacks:
+                for on_line in callbacks:
+                    try:
                         on_line(code, frame.f_lineno)
-                except BaseException as error:
-                    if is_way_out(code, frame.f_lasti):
-                        sys.setprofile(partial(self._leaving, (frame, error)))
-                        return trace
-                    sys.setprofile(self._unwinding)  # Python takes us away now
-                    raise
+                    except BaseException as error:  # noqa: PERF203 - whose it is, is asked
+                        if self._puts_off(on_line, frame, error):
+                            break
+                        sys.setprofile(self._unwinding)  # Python takes us away now
+                        raise
+            elif frame in self._put_off:
+                self._exiting(frame, event, arg)
             return trace
 
         return trace
+
+    def _puts_off(self, on_line: object, frame: FrameType, error: BaseException) -> bool:
+        """Whether a frame that is to die leaves a ``with`` before it does."""
+        if is_way_out(frame.f_code, frame.f_lasti):
+            sys.setprofile(partial(self._leaving, (frame, error)))
+            return True
+        if frame not in self._put_off and not has_to_wait(frame.f_code, frame.f_lasti):
+            return False
+        self._put_off.setdefault(frame, (on_line, error))
+        frame.f_trace_opcodes = True
+        return True
+
+    def _exiting(self, frame: FrameType, event: str, arg: Any) -> None:
+        """Die, if the ``__exit__`` that an error has called has come to its end, or raises itself."""
+        raises = event == "exception" and not (arg[0] is StopIteration and _opcode(frame) == _AWAIT)
+        if raises or (event == "opcode" and is_over(frame.f_code, frame.f_lasti, self._put_off[frame][1])):
+            sys.setprofile(self._unwinding)  # as in `trace`
+            raise self._due(frame)
+
+    def _due(self, frame: FrameType) -> BaseException:
+        """What a frame dies of, that waits no longer."""
+        frame.f_trace_opcodes = False
+        return self._put_off.pop(frame)[1]
 
     def _unwinding(self, frame: FrameType, event: str, _arg: Any) -> None:
         """The profile function, while no trace function is there: come back, and forbid the call that is next."""
@@ -119,7 +149,11 @@ class Tracing(threading.local):
 
 def _is_at_a_yield(frame: FrameType) -> bool:
     """Whether a generator goes on, or is closed, which calls nothing: where that raises, Python warns of it."""
-    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _YIELD
+    return frame.f_lasti >= 0 and _opcode(frame) == _YIELD
+
+
+def _opcode(frame: FrameType) -> int:
+    return frame.f_code.co_code[frame.f_lasti]
 
 
 def _stack() -> set[int]:
