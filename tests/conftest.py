@@ -30,3 +30,11 @@ def needed():
         pytest.skip(f"needs {what}")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def libfaketime(needed):
+    """What moves the clock of a worker process."""
+    from pytest_taskharness.process.between.faketime import find_library
+
+    return needed(find_library(), "libfaketime")

@@ -152,8 +152,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """Remember what the suite asks for; what other plugins ask for (pytest-django for monkeypatch) is not its doing."""
-    installed = request.config.pluginmanager.list_plugin_distinfo()
-    if fixturedef.argnames and not neighbours.is_installed(fixturedef.func, installed):
+    plugins = request.config.pluginmanager
+    if fixturedef.argnames and not neighbours.is_installed(fixturedef.func, plugins.list_plugin_distinfo()):
         request.node.stash.setdefault(ASKED, set()).update(fixturedef.argnames)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-
-from pytest_taskharness.process.between.faketime import find_library
 
 SETTINGS = """
 SECRET_KEY = "a test"
@@ -258,8 +254,7 @@ def test_a_question_writes_nothing(shop):
     )
 
 
-@pytest.mark.skipif(not find_library() and "CI" not in os.environ, reason="needs libfaketime")
-def test_a_real_worker_with_a_beat_that_reads_the_table(project):
+def test_a_real_worker_with_a_beat_that_reads_the_table(project, libfaketime):
     project.file(
         settings=SETTINGS.replace(":memory:", "shop.sqlite3"),
         shop=SHOP,

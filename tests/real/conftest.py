@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from pytest_taskharness.clock.real import Real
-from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.binary import Binary, find_binary, wheel_binary
 from pytest_taskharness.servers.rabbitmq_binary import find_rabbitmq
 
@@ -37,10 +36,10 @@ def redis_server(needed):
 
 
 @pytest.fixture(params=["real", None], ids=["real clock", "virtual clock"])
-def clock(request, needed):
+def clock(request):
     """Either clock of a worker process."""
     if request.param is None:
-        needed(find_library(), "libfaketime")
+        request.getfixturevalue("libfaketime")
     return request.param
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError, RunBudgetExceeded, WorkerDied
-from pytest_taskharness.process.between.faketime import find_library
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +26,7 @@ def harness():
 
 
 @pytest.fixture
-def virtual(harness, needed):
-    needed(find_library(), "libfaketime")
+def virtual(harness, libfaketime):
     return harness
 
 

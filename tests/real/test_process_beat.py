@@ -13,8 +13,6 @@ from kombu.common import Broadcast
 from process_worlds import opened, until
 
 from pytest_taskharness.errors import Deadlock, ScheduleError, WorkerDied
-from pytest_taskharness.process.between.faketime import find_library
-from pytest_taskharness.servers.redis import find_binary
 
 START = datetime(2030, 1, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
 HALF_PAST = datetime(2030, 1, 1, 12, 30, tzinfo=timezone.utc)
@@ -22,8 +20,8 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
-def tools(needed):
-    return needed(find_binary(), "a Redis server"), needed(find_library(), "libfaketime")
+def tools(redis_server, libfaketime):
+    """What every test here needs."""
 
 
 def beating(**options):

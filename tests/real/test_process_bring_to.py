@@ -8,7 +8,6 @@ import pytest
 from process_worlds import opened
 
 from pytest_taskharness.errors import FidelityError, MomentMissed
-from pytest_taskharness.process.between.faketime import find_library
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -59,8 +58,7 @@ def test_a_worker_that_obeys_after_its_answer_is_waited_for():
         assert world.timeline.run(result.id).states == ["PENDING"]
 
 
-def test_what_has_an_eta_is_held(needed):
-    needed(find_library(), "libfaketime")
+def test_what_has_an_eta_is_held(libfaketime):
     with opened(mill.app, concurrency=1, clock=None) as world:
         start = world.time.now
         result = mill.nap.apply_async((0,), countdown=3600)

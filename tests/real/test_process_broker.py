@@ -7,7 +7,6 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError, NoSuchMessage
-from pytest_taskharness.process.between.faketime import find_library
 
 pytestmark = pytest.mark.usefixtures("redis_server")
 
@@ -101,8 +100,7 @@ def test_what_a_real_server_cannot_do_is_refused(open_process):
     harness.settle()
 
 
-def test_a_duplicate_of_what_is_due_tomorrow(needed):
-    needed(find_library(), "libfaketime")
+def test_a_duplicate_of_what_is_due_tomorrow(libfaketime):
     with Harness.open(mill.app, "redis+process") as harness:
         result = mill.nap.apply_async((0,), countdown=1800)
         harness.broker.duplicate(result)

@@ -6,8 +6,6 @@ import process_features_app as mill
 import pytest
 from process_worlds import opened, started, until
 
-from pytest_taskharness.process.between.faketime import find_library
-
 pytestmark = pytest.mark.usefixtures("redis_server")
 
 
@@ -61,8 +59,7 @@ def test_a_multiplier_of_zero_takes_everything(gate):
         assert world.settle().counts == {"SUCCESS": 21}
 
 
-def test_what_is_held_for_later_does_not_count_as_prefetched(needed):
-    needed(find_library(), "libfaketime")
+def test_what_is_held_for_later_does_not_count_as_prefetched(libfaketime):
     config = {"worker_prefetch_multiplier": 1, "task_acks_late": True}
     with opened(mill.app, concurrency=1, config=config, clock=None) as world:
         later = [mill.nap.apply_async((0,), countdown=60) for _ in range(4)]
@@ -103,8 +100,7 @@ DEDUPLICATE = {"worker_deduplicate_successful_tasks": True}
 # On the test's own clock: it depends on how long a body takes how often it runs.
 
 
-def test_what_still_runs_is_no_success_yet_and_runs_twice(needed):
-    needed(find_library(), "libfaketime")
+def test_what_still_runs_is_no_success_yet_and_runs_twice(libfaketime):
     with opened(mill.app, visibility_timeout=1, concurrency=2, config=DEDUPLICATE, clock=None) as world:
         result = mill.late_nap.delay(1.5)
         world.settle()
@@ -113,8 +109,7 @@ def test_what_still_runs_is_no_success_yet_and_runs_twice(needed):
         assert world.timeline.tally.duplicated == [run]
 
 
-def test_what_has_failed_is_not_skipped(needed):
-    needed(find_library(), "libfaketime")
+def test_what_has_failed_is_not_skipped(libfaketime):
     with opened(mill.app, visibility_timeout=1, concurrency=1, config=DEDUPLICATE, clock=None) as world:
         result = mill.fail_late.delay(1.5)
         world.settle()
@@ -124,8 +119,7 @@ def test_what_has_failed_is_not_skipped(needed):
         ]  # fmt: skip
 
 
-def test_a_success_is_skipped(needed):
-    needed(find_library(), "libfaketime")
+def test_a_success_is_skipped(libfaketime):
     with opened(mill.app, visibility_timeout=1, concurrency=1, config=DEDUPLICATE, clock=None) as world:
         result = mill.late_nap.delay(1.5)
         world.settle()

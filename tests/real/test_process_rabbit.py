@@ -19,13 +19,12 @@ from process_worlds import started
 from pytest_taskharness import Harness
 from pytest_taskharness.broker.rabbit_lease import LEASE
 from pytest_taskharness.errors import ConfigurationError, Deadlock, FidelityError, ServerError
-from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.servers.given_rabbitmq import GivenRabbitMQ
 from pytest_taskharness.servers.rabbitmq import the_rabbitmq
 
 MODE = "rabbitmq+process"
 FOR_EVER = 1000
-needs_faketime = pytest.mark.skipif(find_library() is None and not os.environ.get("CI"), reason="needs libfaketime")
+needs_faketime = pytest.mark.usefixtures("libfaketime")
 
 
 @pytest.fixture(autouse=True)

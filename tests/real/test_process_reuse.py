@@ -16,7 +16,6 @@ from celery import signals
 from process_worlds import opened, started
 
 from pytest_taskharness.process import rig
-from pytest_taskharness.process.between.faketime import find_library
 from pytest_taskharness.process.outside import crew
 
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
@@ -90,8 +89,7 @@ def test_both_tests_see_the_same_events(clock):
     assert told[0] == told[1]
 
 
-def test_each_test_begins_at_its_own_instant(needed):
-    needed(find_library(), "libfaketime")
+def test_each_test_begins_at_its_own_instant(libfaketime):
     for start in (START, START - timedelta(days=400), START + timedelta(days=400)):
         with reusing(clock=None, start=start) as world:
             result = plant.add.apply_async((1, 2), countdown=3600)
@@ -236,8 +234,7 @@ def test_a_thread_of_a_body_that_publishes_after_the_test_is_not_heard(tmp_path)
         assert len(world.timeline) == 0
 
 
-def test_monotonic_clocks_begin_with_each_test(needed):
-    needed(find_library(), "libfaketime")
+def test_monotonic_clocks_begin_with_each_test(libfaketime):
     told = []
     for start in (START, START - timedelta(days=400)):
         with reusing(trail.app, clock=None, start=start) as world:

@@ -9,20 +9,17 @@ import pytest
 
 from pytest_taskharness import Harness
 from pytest_taskharness.errors import FidelityError
-from pytest_taskharness.process.between.faketime import find_library
-from pytest_taskharness.servers.redis import find_binary
 
 START = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
-def server(needed):
-    return needed(find_binary(), "a Redis server")
+def server(redis_server):
+    """What every test here needs."""
 
 
-def test_entries_fire_at_their_instants_and_a_real_worker_runs_them(needed):
-    needed(find_library(), "libfaketime")
+def test_entries_fire_at_their_instants_and_a_real_worker_runs_them(libfaketime):
     with Harness.open(clockwork.app, "redis+process", start=START) as harness:
         asked = harness.beat.simulate(minutes=31)
         assert harness.clock.now == START
@@ -33,8 +30,7 @@ def test_entries_fire_at_their_instants_and_a_real_worker_runs_them(needed):
         assert simulation.overlaps("every minute") == []
 
 
-def test_settle_waits_for_work_and_not_for_a_beat(needed):
-    needed(find_library(), "libfaketime")
+def test_settle_waits_for_work_and_not_for_a_beat(libfaketime):
     with Harness.open(clockwork.app, "redis+process", start=START) as harness, harness.beat.start() as beat:
         assert harness.settle().elapsed == timedelta(0)
         clockwork.strike.apply_async(countdown=90)
@@ -44,8 +40,7 @@ def test_settle_waits_for_work_and_not_for_a_beat(needed):
 
 
 @pytest.mark.parametrize("drive", [Harness.drain, Harness.settle])
-def test_a_beat_that_was_down_sends_at_once_what_is_due(drive, needed):
-    needed(find_library(), "libfaketime")
+def test_a_beat_that_was_down_sends_at_once_what_is_due(drive, libfaketime):
     with Harness.open(clockwork.app, "redis+process", start=START) as harness:
         beat = harness.beat.start()
         beat.stop()

@@ -19,16 +19,14 @@ from pytest_taskharness import Harness
 from pytest_taskharness.clock.real import Real
 from pytest_taskharness.errors import ConfigurationError, Deadlock, RunBudgetExceeded
 from pytest_taskharness.process import rig
-from pytest_taskharness.process.between.faketime import find_library
-from pytest_taskharness.servers.redis import find_binary
 
 START = datetime(2030, 1, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
 POOLS = ["prefork", "threads", "solo"]
 
 
 @pytest.fixture(autouse=True)
-def tools(needed):
-    return needed(find_binary(), "a Redis server"), needed(find_library(), "libfaketime")
+def tools(redis_server, libfaketime):
+    """What every test here needs."""
 
 
 @pytest.fixture(params=POOLS)

@@ -38,8 +38,6 @@ __all__ = ["RabbitBroker", "broker_named"]
 
 #: Since this version a quorum queue has a delivery limit though nobody asks for one.
 LIMITS_DELIVERIES = (4, 0)
-#: What counts seconds by the server's clock.
-_TIMED_BY_SERVER = ("x-expires", "x-message-ttl")
 
 _brokers: WeakValueDictionary[str, RabbitBroker] = WeakValueDictionary()
 
@@ -135,8 +133,7 @@ class RabbitBroker(Opened, Holding, Tampered):
 
     def told(self, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         """What the server is told of a queue's arguments: what has to do with seconds, the virtual clock decides."""
-        told = {name: value for name, value in (arguments or {}).items() if name not in _TIMED_BY_SERVER}
-        return self.lease.of_queue(told)
+        return self.lease.of_queue(arguments or {})
 
     def declared(self, queue: str, arguments: Mapping[str, Any] | None, *, auto_delete: bool) -> None:
         """A queue is there."""

@@ -19,6 +19,8 @@ __all__ = ["LEASE", "Lease"]
 
 #: How long the server keeps a queue that nobody uses, in milliseconds, where a killed run could leave it behind.
 LEASE = 6 * 3600 * 1000
+#: What counts seconds by the server's clock.
+_TIMED_BY_SERVER = ("x-expires", "x-message-ttl")
 #: What the queue, the exchange that leads to it, and the key that nobody uses are called.
 _NAME = "~lease"
 
@@ -26,15 +28,20 @@ _NAME = "~lease"
 class Lease:
     """The time of what one harness declares on a server that it shares with others."""
 
-    def __init__(self, names: Names, *, is_shared: bool) -> None:
-        """Nothing is declared yet; on a server of our own nothing has to be."""
+    def __init__(self, names: Names, *, is_shared: bool, clock_moves: bool = True) -> None:
+        """Nothing is declared yet; on a server of our own nothing has to be.
+
+        Where the test moves the clock, the server hears of no other time.
+        """
         self.queue = names.queue(_NAME)
         self.is_shared = is_shared
+        self._withheld = _TIMED_BY_SERVER if clock_moves else ()
         self._has_begun = False
 
     def of_queue(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What the server is told of a queue's time, where that is not told already."""
-        return {"x-expires": LEASE, **arguments} if self.is_shared else dict(arguments)
+        """What the server is told of a queue: its time, where that is not told already, and no virtual seconds."""
+        told = {name: value for name, value in arguments.items() if name not in self._withheld}
+        return {"x-expires": LEASE, **told} if self.is_shared else told
 
     def declare_exchange(self, channel: Any, name: str, *args: Any, auto_delete: bool, **how: Any) -> Any:
         """Make an exchange, by the server's own name for it.

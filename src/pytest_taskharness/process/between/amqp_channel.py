@@ -6,7 +6,7 @@ the server's clock where the test has one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -20,8 +20,6 @@ __all__ = ["CLOCK_MOVES", "LEASED", "SURE", "ToldChannel", "ToldConnection"]
 #: The transport options that say whether the app asks for publisher confirms, whether the test moves the clock, and
 #: whether the server is somebody else's.
 SURE, CLOCK_MOVES, LEASED = "taskharness_sure", "taskharness_clock_moves", "taskharness_leased"
-#: What counts seconds by the server's clock.
-_TIMED_BY_SERVER = ("x-expires", "x-message-ttl")
 #: An exchange that every server has.
 _THERE = "amq.direct"
 
@@ -68,19 +66,13 @@ class ToldChannel(NamedChannel):
         **kwargs: Any,
     ) -> Any:  # fmt: skip
         """Make a queue, unless it is there."""
+        told = self.connection.lease.of_queue(arguments or {})
         declared = super().queue_declare(
-            queue, *args, passive=passive, exclusive=exclusive, arguments=self._timeless(arguments), **kwargs
-        )
+            queue, *args, passive=passive, exclusive=exclusive, arguments=told, **kwargs
+        )  # fmt: skip
         if not (passive or exclusive):
             self.connection.on_declared("queue", queue)
         return declared
-
-    def _timeless(self, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
-        timed = _TIMED_BY_SERVER if self.connection.clock_moves else ()
-        lease: Lease = self.connection.lease
-        return lease.of_queue({
-            name: value for name, value in (arguments or {}).items() if name not in timed
-        })  # fmt: skip
 
     # -- publishing
 
@@ -122,7 +114,7 @@ class ToldConnection(NamedConnection):
         self.on_declared: Callable[[str, str], object] = lambda kind, name: None
         is_leased = bool(options.pop(LEASED, False))
         super().__init__(*args, **options)
-        self.lease = Lease(self.names, is_shared=is_leased)
+        self.lease = Lease(self.names, is_shared=is_leased, clock_moves=self.clock_moves)
 
     def settle(self) -> bool:
         """Do so on all channels; whether messages have come."""
